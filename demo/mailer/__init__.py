@@ -1,0 +1,1 @@
+"""A mail composer: visitors attach files first and send the mail later."""
