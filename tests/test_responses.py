@@ -4,6 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from django.test import RequestFactory
+from django.urls import reverse
 from django.utils.timezone import override
 
 from session_attachments import responses
@@ -99,8 +100,13 @@ def test_item__expires_with_the_lifetime(request_, settings):
 def test_item__url_leads_back(client, request_, name, path):
     for bundle, bundle_path in (("foo", "foo"), ("a b?", "a%20b%3F")):
         item = responses.item(request_, row(name=name, bundle_id=bundle))
+        kwargs = {"bundle_id": bundle, "file_name": name}
         assert item["url"] == f"/attachments/{bundle_path}/{path}/"
+        assert item["url"] == reverse("get-filename-attachment", kwargs=kwargs)
         assert item["delete_url"] == f"/attachments/{bundle_path}/{path}/delete/"
+        assert item["delete_url"] == reverse(
+            "delete-filename-attachment", kwargs=kwargs
+        )
         client.post(f"/attachments/{bundle_path}/", **form((name, b"spam")))
         response = client.get(item["url"])
         assert response.getvalue() == b"spam"
