@@ -102,7 +102,9 @@ CASES = {
         webservers.apache, XSENDFILE, "size on 416", "look at links"
     ),
     "mod_wsgi": by_server(webservers.apache, MOD_WSGI, "size on 416", is_inside=True),
-    "lighttpd": by_server(webservers.lighttpd, LIGHTTPD, "size on 416"),
+    "lighttpd": by_server(
+        webservers.lighttpd, LIGHTTPD, "size on 416", "refusal of several ranges"
+    ),
     "redirect": Case(
         "redirect",
         S3["python"],
@@ -248,9 +250,19 @@ def test_contract__every_backend_of_sendfile_has_a_case():
 # -- the contract
 
 
+@pytest.fixture(params=["visitor's", "owned"])
+def url(request, visitor):
+    """Where a file is, as its visitor's or as that of an object, which says yes."""
+    item = store(visitor)
+    if request.param == "owned":
+        [owned] = visitor.request("POST", "/own/foo/").json()
+        return owned
+    return item["url"]
+
+
 @each(CASES)
-def test_get__the_file(visitor):
-    answer = visitor.request("GET", store(visitor)["url"])
+def test_get__the_file(visitor, url):
+    answer = visitor.request("GET", url)
     assert answer.status_code == 200
     assert answer["Content-Length"] == str(SIZE)
     assert answer["Content-Encoding"] in (None, "identity")
@@ -295,8 +307,7 @@ def test_get__every_name_comes_back(visitor):
 
 
 @where_there_are("protection")
-def test_get__protection(visitor):
-    url = store(visitor)["url"]
+def test_get__protection(visitor, url):
     for headers in [{}, {"Range": "bytes=0-3"}]:
         answer = visitor.request("GET", url, **headers)
         assert answer.headers.get_all("X-Content-Type-Options") == ["nosniff"]
@@ -315,8 +326,7 @@ def test_get__nobody_else_may_keep_it(visitor):
 
 
 @where_there_are("local files")
-def test_get__tells_nothing_of_where_the_file_is(site, visitor):
-    url = store(visitor)["url"]
+def test_get__tells_nothing_of_where_the_file_is(site, visitor, url):
     key = path_of(site, SPAM).name
     for method, headers in [("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=9-"})]:
         answer = visitor.request(method, url, **headers)
@@ -359,8 +369,7 @@ RANGES = {
 
 
 @where_there_are("ranges")
-def test_get__range(visitor):
-    url = store(visitor)["url"]
+def test_get__range(visitor, url):
     for sent, part in RANGES.items():
         answer = visitor.request("GET", url, Range=sent)
         assert answer.status_code == 206
@@ -400,6 +409,13 @@ def test_get__range_of_another_version_is_the_whole_file(visitor):
     for version in ['"another"', 'W/"weak"', http_date(1), http_date(2**32)]:
         answer = visitor.request("GET", url, Range="bytes=0-3", If_Range=version)
         assert (answer.status_code, answer.content) == (200, SPAM), version
+
+
+@where_there_are("ranges", "refusal of several ranges")
+def test_get__several_ranges_are_the_whole_file(visitor):
+    url = store(visitor)["url"]
+    answer = visitor.request("GET", url, Range="bytes=0-3, 10-12")
+    assert (answer.status_code, answer.content) == (200, SPAM)
 
 
 @each(name for name, case in CASES.items() if "ranges" in case.lacks)

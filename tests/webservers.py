@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "session_attachments",
+    "mysite",
 ]
 # The first two could spoil a download.
 MIDDLEWARE = [
@@ -66,10 +67,47 @@ STORAGES = {
 SESSION_ATTACHMENTS_MIN_FREE_SPACE = 0
 SESSION_ATTACHMENTS_MAX_FILE_SIZE = 2
 """
-URLS = """
-from django.urls import include, path
+MODELS = """
+from django.contrib.contenttypes.fields import GenericRelation
+from django.db import models
 
-urlpatterns = [path("attachments/", include("session_attachments.urls"))]
+from session_attachments.models import Attachment
+
+
+class Ticket(models.Model):
+    attachments = GenericRelation(Attachment)
+
+    def check_access(self, request, field):
+        return True
+"""
+URLS = """
+from django.http import JsonResponse
+from django.urls import include, path, reverse
+
+from session_attachments.bundles import Bundle
+
+from .models import Ticket
+
+
+def own(request, bundle_id):
+    with Bundle(request, bundle_id).claim() as files:
+        ticket = Ticket.objects.create()
+        for file in files:
+            file.attachment.claim_for(ticket, "attachments")
+    return JsonResponse(
+        [
+            reverse("owned-attachment", args=[row.public_id])
+            for row in ticket.attachments.all()
+        ],
+        safe=False,
+    )
+
+
+urlpatterns = [
+    path("attachments/", include("session_attachments.urls")),
+    path("files/", include("session_attachments.owned_urls")),
+    path("own/<str:bundle_id>/", own),
+]
 """
 WSGI = """
 import os
@@ -362,6 +400,7 @@ def _write_site(folder: Path, settings: str) -> None:
     project.mkdir(parents=True)
     modules = {
         "settings": settings,
+        "models": MODELS,
         "urls": URLS,
         "wsgi": WSGI,
         "downloads": Page("downloads.md", "A function of your own")["python"]
@@ -376,7 +415,7 @@ def _write_site(folder: Path, settings: str) -> None:
 
 
 def _migrate(folder: Path, python: str, **identity: Any) -> None:
-    command = [python, "-m", "django", "migrate", "--verbosity=0"]
+    command = [python, "-m", "django", "migrate", "--run-syncdb", "--verbosity=0"]
     _call(command, env=_variables(folder), **identity)
 
 
