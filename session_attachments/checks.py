@@ -38,6 +38,9 @@ OWN_STORAGE = (
     "'OPTIONS': {'location': '/a/private/folder'}}}."
 )
 
+#: The backend of django-sendfile2 that tells the web server a path, as it is.
+SENDFILE_BY_PATH = "django_sendfile.backends.xsendfile"
+
 #: Backends of django-sendfile2 that tell the web server a URL.
 SENDFILE_BY_URL = {
     "django_sendfile.backends.mod_wsgi",
@@ -281,6 +284,9 @@ def _check_sendfile() -> Iterator[checks.CheckMessage]:
     problems = [f"{name} is not set" for name in needed if not _is_set(name)]
     if not problems and (problem := _problem(f"{backend}.sendfile")):
         problems.append(f"SENDFILE_BACKEND: {problem}")
+    root = str(getattr(settings, "SENDFILE_ROOT", ""))
+    if backend == SENDFILE_BY_PATH and (not root.isascii() or "%" in root):
+        problems.append(f"SENDFILE_ROOT is {root!r}, which no header can tell")
     for problem in problems:
         yield checks.Error(
             f"{problem}.",

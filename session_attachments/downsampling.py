@@ -18,6 +18,7 @@ from .conf import conf
 from .downloads import not_modified, protected
 from .exceptions import AttachmentError, BadFactor, Invalid, NotFound, NotReducible
 from .models import Attachment, AttachmentFile
+from .streaming import opened
 
 logger = logging.getLogger("session_attachments")
 
@@ -42,7 +43,7 @@ def downsample(request: HttpRequest, row: Attachment, factor: int) -> HttpRespon
     etag = f'"{row.public_id}-{factor}"'
     response = not_modified(request, row, etag)
     if response is None:
-        with row.open() as file:
+        with opened(row) as file:
             try:
                 content, mimetype = function(file, factor)
             except AttachmentError:
@@ -54,7 +55,7 @@ def downsample(request: HttpRequest, row: Attachment, factor: int) -> HttpRespon
                 logger.exception("%s failed", function)
                 raise Invalid from error
         response = HttpResponse(content)
-        response["Content-Length"] = str(len(content))
+        response["Content-Length"] = str(len(response.content))
         response = protected(response, row)
         response["Content-Type"] = mimetype
     response["ETag"] = etag

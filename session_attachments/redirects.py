@@ -19,14 +19,18 @@ def redirect(request: HttpRequest, row: Attachment) -> HttpResponseBase:
     Raises `NotImplementedError` for `HEAD`, and where the storage signs nothing, as a
     local disk; `StorageFailed` where it has nothing to sign with.
     """
-    site_storage = storage.named(row.storage)
-    if request.method == "HEAD" or not storage.signs(site_storage):
+    if request.method == "HEAD":
         raise NotImplementedError
-    parameters = {
-        "ResponseContentType": row.mimetype,
-        "ResponseContentDisposition": disposition(row),
-        "ResponseCacheControl": "private, no-store",
-    }
+    site_storage = storage.named(row.storage)
     with storage.failures():
-        url = site_storage.url(row.key, parameters=parameters, expire=EXPIRE)  # type: ignore[call-arg]
+        url = storage.signed_url(
+            site_storage,
+            row.key,
+            EXPIRE,
+            ResponseContentType=row.mimetype,
+            ResponseContentDisposition=disposition(row),
+            ResponseCacheControl="private, no-store",
+        )
+    if url is None:
+        raise NotImplementedError
     return HttpResponseRedirect(url)

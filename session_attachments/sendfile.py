@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from os.path import join, realpath
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -40,8 +41,9 @@ def sendfile(request: HttpRequest, row: Attachment) -> HttpResponseBase:
     ):
         raise NotImplementedError
     path = Path(site_storage.path(row.key))
-    # Not every server looks, and those that do see the path a moment later.
-    if path.resolve() != Path(site_storage.path("")).resolve() / row.key:
+    # Not every server looks, and those that do see the path a moment later. Unlike
+    # `Path.resolve`, this takes a link to itself.
+    if realpath(path) != join(realpath(site_storage.path("")), row.key):
         raise FileNotFoundError(row.key)
     with storage.missing_or_failed():
         try:

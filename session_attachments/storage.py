@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeGuard
+from urllib.parse import parse_qs, urlsplit
 
 from django.apps import apps
 from django.conf import STATICFILES_STORAGE_ALIAS, settings
@@ -133,10 +134,31 @@ def can_be_listed(storage: Storage) -> bool:
     )
 
 
+def signed_url(storage: Storage, key: str, expire: int, **sent: str) -> str | None:
+    """An address for `expire` seconds, with parts of its answer in what is signed.
+
+    Those are S3's response parameters, such as `ResponseContentType`. None where the
+    storage signs no addresses, or none with these: one for a public bucket, or for
+    another product. Raises what the storage raises.
+    """
+    if not {"parameters", "expire"} <= inspect.signature(storage.url).parameters.keys():
+        return None
+    url: str = storage.url(key, parameters=sent, expire=expire)  # type: ignore[call-arg]
+    names = parse_qs(urlsplit(url).query).keys()
+    is_signed = any(name.lower().endswith("signature") for name in names)
+    return url if is_signed and "response-content-disposition" in names else None
+
+
 def signs(storage: Storage) -> bool:
-    """Whether the storage's URLs can carry signed parameters, as S3's do."""
-    parameters = inspect.signature(storage.url).parameters
-    return {"parameters", "expire"} <= parameters.keys()
+    """Whether the storage gives such addresses.
+
+    Yes, too, where it has nothing to sign with at the moment.
+    """
+    try:
+        url = signed_url(storage, PREFIX, 1, ResponseContentDisposition="attachment")
+    except Exception:
+        return True
+    return url is not None
 
 
 def spool_folder() -> Path:
@@ -249,7 +271,14 @@ def times(storage_alias: str, key: str) -> dict[str, datetime.datetime | None]:
     ):
         found[name] = None
         with missing_or_failed(), contextlib.suppress(NotImplementedError):
-            found[name] = ask(key)
+            try:
+                found[name] = ask(key)
+            except NotImplementedError:
+                raise
+            except Exception as error:
+                if _may_exist(storage, key):
+                    raise
+                raise FileNotFoundError(key) from error
     return found
 
 

@@ -481,7 +481,7 @@ class Writer:
             validators.validate(self._opened)
             row.meta = validators.metadata(self._opened)
         if self.digest is not None:
-            row.meta = {"sha256": self.digest.hexdigest(), **row.meta}
+            row.meta = {**row.meta, "sha256": self.digest.hexdigest()}
 
     def _opened(self) -> AttachmentFile:
         """The file before it is in its storage: it can be closed and opened again."""

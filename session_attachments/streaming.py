@@ -70,7 +70,7 @@ def stream(request: HttpRequest, row: Attachment) -> HttpResponseBase:
         response["Content-Encoding"] = "identity"
     else:
         response = FileStream(
-            _opened(row, start), length, is_async=isinstance(request, ASGIRequest)
+            opened(row, start), length, is_async=isinstance(request, ASGIRequest)
         )
     response["Accept-Ranges"] = "bytes"
     if span is not None:
@@ -79,8 +79,11 @@ def stream(request: HttpRequest, row: Attachment) -> HttpResponseBase:
     return response
 
 
-def _opened(row: Attachment, start: int) -> AttachmentFile:
-    """The file, at this byte; some storages fetch it when they are first asked."""
+def opened(row: Attachment, start: int = 0) -> AttachmentFile:
+    """The file, at this byte; some storages fetch it when they are first asked.
+
+    Raises `FileNotFoundError` and `StorageFailed`.
+    """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(row.open())
         with storage.missing_or_failed():

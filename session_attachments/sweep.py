@@ -10,13 +10,16 @@ import contextlib
 import datetime
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
 from django.db import router, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -60,6 +63,7 @@ def remove_outdated(
         now - (conf.lifetime if lifetime is None else lifetime), now, report, advance
     )
     clean(Attachment.objects.primary(), now, report, advance)
+    remove_orphans(now, report)
     remove_strays(now, report)
     forget_submissions(now, report)
     return report
@@ -249,6 +253,48 @@ def tombstone(row: Attachment) -> None:
     left.save(using=_using(), force_insert=True)
     if row.created is not None:
         remove_on_commit([left])
+
+
+def remove_orphans(now: datetime.datetime, report: Report) -> None:
+    """Remove the files of objects that were deleted without them.
+
+    By SQL, by the deletion of a child of their model, or at the moment of the claim. A
+    claim may not be committed yet, nor its object, until it is older than any
+    transaction can be.
+    """
+    settled = Attachment.objects.primary().claimed()
+    settled = settled.filter(modified__lt=now - conf.request_timeout)
+    for batch in _batches(settled):
+        with _left_for_later(report, len(batch)):
+            orphans = settled.filter(pk__in=list(_orphans(batch, report)))
+            # As the object's own deletion does.
+            deleted, _ = retrying(orphans.delete, using=_using())
+            report.removed += deleted
+
+
+def _orphans(rows: list[Attachment], report: Report) -> Iterator[int]:
+    """The keys of the rows whose object is not there.
+
+    A model that is not installed, or cannot be asked, may come back.
+    """
+    by_type = defaultdict(list)
+    for row in rows:
+        by_type[row.content_type_id].append(row)
+    kinds = ContentType.objects.using(_using()).in_bulk(by_type)
+    for pk, owned in by_type.items():
+        model = kinds[pk].model_class() if pk in kinds else None
+        if model is None:
+            continue
+        # Not by a manager of the site's, which may hide some.
+        objects: QuerySet[Any] = QuerySet(model, using=router.db_for_write(model))
+        try:
+            there = objects.filter(pk__in={row.object_id for row in owned})
+            ids = {str(pk) for pk in there.values_list("pk", flat=True)}
+        except Exception:
+            logger.exception("The owners of some attachments could not be found")
+            report.failed += len(owned)
+            continue
+        yield from (row.pk for row in owned if row.object_id not in ids)
 
 
 def remove_strays(now: datetime.datetime, report: Report) -> None:

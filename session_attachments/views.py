@@ -9,7 +9,12 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.exceptions import (
+    BadRequest,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    SuspiciousOperation,
+)
 from django.core.handlers.asgi import ASGIRequest
 from django.db import OperationalError, connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -287,6 +292,13 @@ def _read(
 
 
 def _may_access(row: Attachment, request: HttpRequest) -> bool:
+    """Whether the object says so; nobody may, where it is not there to be asked."""
+    try:
+        kind = row.content_type
+    except ObjectDoesNotExist:
+        return False
+    if kind is None or kind.model_class() is None:  # The app is not installed any more.
+        return False
     check = getattr(row.owner, "check_access", None)
     try:
         return check is not None and check(request, row.field) is True

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
@@ -51,8 +52,13 @@ def check_maintenance(context: Context) -> None:
     if not (state is None or isinstance(state, bool) or state == READ_ONLY):
         raise ImproperlyConfigured(f"{Conf.maintenance.name} says {state!r}.")
     closed = state is True or (state == READ_ONLY and context.writes)
-    if closed and not _is(context.request, "is_superuser"):
-        raise Maintenance
+    if closed:
+        try:
+            passes = _is(context.request, "is_superuser")
+        except DatabaseError as error:  # Its tables may be what is being worked on.
+            raise Maintenance from error
+        if not passes:
+            raise Maintenance
 
 
 def check_access(context: Context) -> None:

@@ -21,8 +21,23 @@ class Encrypted(FileSystemStorage):
 class Bucket(FileSystemStorage):
     """A storage whose addresses can be signed."""
 
+    query = "response-content-disposition=attachment&X-Amz-Signature=abc"
+
     def url(self, name, parameters=None, expire=None):
-        return super().url(name)
+        return f"{super().url(name)}?{self.query}"
+
+
+class PublicBucket(Bucket):
+    """A storage that could sign its addresses, and is set not to."""
+
+    query = "response-content-disposition=attachment"
+
+
+class Keyless(Bucket):
+    """A storage that has nothing to sign with where the check runs."""
+
+    def url(self, name, parameters=None, expire=None):
+        raise RuntimeError("Unable to locate credentials")
 
 
 @pytest.fixture
@@ -57,6 +72,8 @@ def ids():
 
 ENCRYPTED = {"BACKEND": f"{__name__}.Encrypted"}
 BUCKET = {"BACKEND": f"{__name__}.Bucket"}
+PUBLIC = {"BACKEND": f"{__name__}.PublicBucket"}
+KEYLESS = {"BACKEND": f"{__name__}.Keyless"}
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -135,6 +152,19 @@ def test_sendfile__backend_does_not_exist(site):
     assert "ngnix" in message
 
 
+@pytest.mark.parametrize("name", ["ü", "日", "%41"])
+def test_sendfile__root_that_no_header_can_tell(site, tmp_path, name):
+    """nginx is told a quoted URL, the others the path as it is."""
+    site.SESSION_ATTACHMENTS_DOWNLOADS = "sendfile"
+    site.SENDFILE_ROOT = str(tmp_path / name)
+    store_in(
+        site, local={"BACKEND": LOCAL, "OPTIONS": {"location": site.SENDFILE_ROOT}}
+    )
+    assert ids() == []
+    site.SENDFILE_BACKEND = f"{SENDFILE}.xsendfile"
+    assert ids() == ["E011"]
+
+
 @pytest.mark.parametrize(
     ("root", "expected"),
     [
@@ -169,6 +199,8 @@ def test_sendfile__every_storage_is_inside(site):
         ("sendfile", {"bucket": BUCKET, "encrypted": ENCRYPTED}, "E013"),
         ("sendfile", {"bucket": BUCKET, "local": {"BACKEND": LOCAL}}, "W010"),
         ("redirect", {"encrypted": ENCRYPTED}, "E013"),
+        ("redirect", {"public": PUBLIC}, "E013"),
+        ("redirect", {"keyless": KEYLESS, "encrypted": ENCRYPTED}, "W010"),
         ("redirect", {"bucket": BUCKET, "encrypted": ENCRYPTED}, "W010"),
     ],
 )

@@ -7,8 +7,11 @@ from io import BytesIO
 from types import ModuleType
 
 import pytest
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage
 from PIL import Image
 
+from session_attachments import storage
 from session_attachments.exceptions import StorageFailed
 from tests.wire import name_in, problem
 
@@ -18,6 +21,8 @@ SPAM = "/attachments/foo/spam.txt/"
 
 
 def every_nth(file, factor):
+    if file.size == 12:
+        return "é" * 3, "text/x-less"
     if file.size > 100:
         raise ValueError("too much")
     if file.size == 13:
@@ -45,6 +50,14 @@ def test_downsample__answers_with_what_the_function_makes(visitor):
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert response["Cache-Control"] == "private, no-cache"
+
+
+def test_downsample__length_is_in_bytes(visitor, settings):
+    middleware = "django.middleware.common.CommonMiddleware"  # It would add one.
+    settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if each != middleware]
+    visitor.put(SPAM, b"x" * 12)
+    response = visitor.get(f"{SPAM}downsample/3/")
+    assert response["Content-Length"] == str(len(response.content)) == "6"
 
 
 def test_downsample__head_and_conditions(visitor):
@@ -95,6 +108,31 @@ def test_downsample__storage_that_fails_meanwhile(visitor):
     problem(visitor.get(f"{SPAM}downsample/2/"), 503, "storage")
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(ConnectionError(), 503, "storage"), (FileNotFoundError(), 404, "not_found")],
+)
+def test_downsample__storage_that_fetches_the_file_when_it_is_used(
+    visitor, monkeypatch, error, status, code
+):
+    """What fails then is no fault of the function, nor of the file."""
+
+    class Lazy(File):
+        def __init__(self):
+            pass
+
+        def close(self):
+            pass
+
+        @property
+        def file(self):
+            raise error
+
+    monkeypatch.setattr(FileSystemStorage, "_open", lambda *args: Lazy())
+    problem(visitor.get(f"{SPAM}downsample/2/"), status, code)
+    problem(visitor.get(SPAM), status, code)
+
+
 def test_downsample__is_off_until_the_site_lists_types(visitor, settings):
     del settings.SESSION_ATTACHMENTS_DOWNSAMPLERS
     problem(visitor.get(f"{SPAM}downsample/2/"), 404, "not_found")
@@ -127,6 +165,27 @@ def test_meta__what_the_storage_does_not_know(visitor, monkeypatch):
     backend = "django.core.files.storage.FileSystemStorage.get_created_time"
     monkeypatch.setattr(backend, unknown)
     assert visitor.get(f"{SPAM}?meta").json()["storage"]["created"] is None
+
+
+@pytest.mark.parametrize(
+    ("is_there", "status", "code"),
+    [(True, 503, "storage"), (False, 404, "not_found")],
+)
+def test_meta__of_what_the_storage_has_lost(
+    visitor, monkeypatch, is_there, status, code
+):
+    """S3 has an error of its own for it."""
+
+    class ClientError(Exception):
+        pass
+
+    def fail(self, name):
+        raise ClientError
+
+    monkeypatch.setattr(storage, "_may_exist", lambda *args: is_there)
+    backend = "django.core.files.storage.FileSystemStorage.get_created_time"
+    monkeypatch.setattr(backend, fail)
+    problem(visitor.get(f"{SPAM}?meta"), status, code)
 
 
 @pytest.fixture

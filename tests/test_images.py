@@ -52,6 +52,22 @@ def test_downsample__rounds_the_size_up():
     assert downsample(encoded(checkers()), 1000).size == (1, 1)
 
 
+def test_downsample__of_boxes_as_large_as_they_may_be():
+    white = encoded(Image.new("L", (600, 300), 255))
+    assert downsample(white, 256).getextrema() == (255, 255)
+    with pytest.raises(ValueError, match="factor"):
+        images.downsample(white, 257)
+
+
+def test_downsample__first_picture_of_a_phones_jpeg():
+    """Pillow calls it an MPO, which browsers do not show."""
+    pictures = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    file = encoded(pictures[0], "MPO", save_all=True, append_images=pictures[1:])
+    reduced = downsample(file, 2)
+    assert reduced.format == "JPEG"
+    assert reduced.getpixel((0, 0))[0] > 200
+
+
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_downsample__keeps_the_format(format_):
     assert downsample(encoded(checkers("RGB"), format_), 2).format == format_

@@ -30,7 +30,6 @@ LAYERS = [
         "workflow",
     ],
     [
-        "downsampling",
         "forms",
         "images",
         "preconditions",
@@ -38,6 +37,7 @@ LAYERS = [
         "sendfile",
         "streaming",
     ],
+    ["downsampling"],
     ["views"],
     ["owned_urls", "urls"],
     # Shells, which Django, Celery and the command line find by themselves.

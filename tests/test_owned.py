@@ -4,8 +4,10 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models.deletion import Collector
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
@@ -48,6 +50,10 @@ def owned(ticket):
 
 def url(attachment):
     return f"/files/{attachment.public_id}/"
+
+
+def sweep_later(days=2):
+    return remove_outdated(now=timezone.now() + timedelta(days=days))
 
 
 @pytest.fixture
@@ -213,6 +219,60 @@ def test_delete__what_the_storage_keeps_counts_until_a_sweep(
     assert files() == set()
 
 
+def test_orphan__of_a_deletion_that_has_not_seen_the_claim(ticket, monkeypatch):
+    """It has collected what it takes along; then the file is claimed."""
+    attachment = put(new_bundle())
+
+    def claim():
+        attachment.claim_for(ticket, "attachments")
+
+    before(monkeypatch, Collector, "delete", lambda: in_parallel(claim))
+    ticket.delete()
+    assert not Ticket.objects.exists()
+    remove_outdated()
+    assert Attachment.objects.get().state == State.CLAIMED
+    assert sweep_later().removed == 1
+    assert not Attachment.objects.exists()
+    assert files() == set()
+
+
+def test_orphan__not_while_its_object_is_there(ticket, owned):
+    other = Ticket.objects.create()
+    lost = put(new_bundle())
+    lost.claim_for(other, "attachments")
+    Ticket.objects.filter(pk=other.pk)._raw_delete("default")
+    assert sweep_later().removed == 1
+    assert [*Attachment.objects.all()] == [owned]
+    assert read(owned) == b"spam\n"
+
+
+def test_orphan__not_before_the_claims_transaction_must_have_ended(ticket, owned):
+    Ticket.objects.all()._raw_delete("default")
+    assert sweep_later(days=0.9).removed == 0
+    assert sweep_later(days=1.1).removed == 1
+
+
+def test_orphan__not_while_nobody_can_tell(owned):
+    """The object's app is not installed, or its table is not there, at the moment."""
+    gone = ContentType.objects.create(app_label="mailbox", model="gone")
+    Attachment.objects.update(content_type=gone)
+    assert sweep_later().failed == 0
+    kind = ContentType.objects.get_for_model(Ticket)
+    Attachment.objects.update(content_type=kind, object_id="no number")
+    assert sweep_later().failed == 1
+    assert read(owned) == b"spam\n"
+
+
+def test_orphan__whose_bytes_cannot_be_removed_is_left_for_later(owned, monkeypatch):
+    Ticket.objects.all()._raw_delete("default")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "remove", crash_with(OSError("gone fishing")))
+        sweep_later()
+    assert files() == {owned.key}
+    sweep_later(days=4)
+    assert files() == set()
+
+
 # -- who may have it
 
 
@@ -251,6 +311,23 @@ def test_view__object_without_a_say(client, owned, monkeypatch):
 def test_view__object_that_is_gone(client, owned, allow):
     allow(True)
     Attachment.objects.filter(pk=owned.pk).update(object_id="999")
+    problem(client.get(url(owned)), 404, "not_found")
+
+
+@pytest.mark.parametrize("model", ["gone", None])
+def test_view__object_whose_model_is_gone(client, owned, allow, model):
+    allow(True)
+    if model is None:
+        Attachment.objects.update(content_type=None)
+    else:
+        other = ContentType.objects.create(app_label="mailbox", model=model)
+        Attachment.objects.update(content_type=other)
+    problem(client.get(url(owned)), 404, "not_found")
+
+
+def test_view__object_whose_content_type_is_gone(client, owned, allow):
+    allow(True)
+    Attachment.objects.update(content_type=1_000_000)
     problem(client.get(url(owned)), 404, "not_found")
 
 

@@ -212,6 +212,12 @@ def test_link__in_place_of_a_part_is_not_followed(client, path, tmp_path, part):
     problem(get(client), 404, "not_found")
 
 
+def test_link__to_itself_is_not_followed(client, path):
+    path.unlink()
+    path.symlink_to(path)
+    problem(get(client), 404, "not_found")
+
+
 def test_link__to_the_whole_folder_is_the_sites_affair(client, site, tmp_path):
     folder = tmp_path / "link"
     folder.symlink_to(site.FOLDERS["attachments"])

@@ -10,7 +10,12 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage, storages
 
 from session_attachments import storage, store, sweep
-from session_attachments.exceptions import DiskFull, Invalid, StorageFailed
+from session_attachments.exceptions import (
+    DiskFull,
+    Invalid,
+    SessionEnded,
+    StorageFailed,
+)
 from session_attachments.models import Attachment, State
 from tests.lifecycle import (
     LOCAL,
@@ -260,9 +265,11 @@ def test_fallback__logout_meanwhile(settings, monkeypatch):
         in_parallel(lambda: Attachment.objects.all().doom(sweep.timezone.now()))
         raise ConnectionError
 
-    monkeypatch.setattr(Down, "_save", end)
-    from session_attachments.exceptions import SessionEnded
+    def never(self, *args, **kwargs):
+        raise AssertionError("no row would lead there")
 
+    monkeypatch.setattr(Down, "_save", end)
+    monkeypatch.setattr(storages[SECOND], "_save", never)
     with pytest.raises(SessionEnded):
         put(bundle)
     sweep_all()
@@ -409,6 +416,13 @@ def test_sha256__is_that_of_the_content(one_storage, client, data):
     expected = {"sha256": hashlib.sha256(data).hexdigest()}
     assert client.put("/attachments/foo/a", data).json()["meta"] == expected
     assert client.get("/attachments/foo/").json()[0]["meta"] == expected
+
+
+def test_sha256__cannot_be_overridden(metadata, settings):
+    settings.SESSION_ATTACHMENTS_SHA256 = True
+    metadata({"sha256": "mine", "words": 1})
+    meta = put(new_bundle()).meta
+    assert meta == {"sha256": hashlib.sha256(b"spam\n").hexdigest(), "words": 1}
 
 
 def describe(file):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import ProgrammingError
 
 from session_attachments import workflow
 from session_attachments.exceptions import Maintenance
@@ -224,6 +225,21 @@ def test_maintenance__superusers_pass(client, settings, flags, status, backend):
     settings.SESSION_ATTACHMENTS_MAINTENANCE = True
     assert client.get(LIST).status_code == status
     assert client.put(SPAM, b"spam").status_code == (201 if status == 200 else 503)
+
+
+def test_maintenance__of_the_users_own_table(rf, settings):
+    """A migration may be what the site is closed for."""
+
+    class User:
+        @property
+        def is_active(self):
+            raise ProgrammingError("no such column")
+
+    request = rf.get(LIST)
+    request.user = User()
+    settings.SESSION_ATTACHMENTS_MAINTENANCE = True
+    with pytest.raises(Maintenance):
+        workflow.admit(workflow.Context.of(request))
 
 
 def test_maintenance__users_without_ranks(rf, settings):
