@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TypeAlias
 
+from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.backends.signed_cookies import (
     SessionStore as SignedCookieSession,
@@ -97,6 +98,26 @@ def pin(session: Session) -> str:
     finally:
         session.modified = unsent
     return str(pin)
+
+
+def settle(request: HttpRequest) -> None:
+    """Save now what the request has changed in its session, before it takes long.
+
+    Saved at its end, it would overwrite what others change meanwhile, and a login in
+    between would make it fail. A session that is new, or has a new key, keeps for the
+    end what tells the browser. Raises `SessionEnded` where it was deleted by another
+    request.
+    """
+    session = request.session
+    known = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    is_kept_here = not isinstance(session, SignedCookieSession)
+    if session.modified and is_kept_here and session.session_key == known is not None:
+        try:
+            session.save()
+        except UpdateError as error:
+            raise SessionEnded from error
+        finally:
+            session.modified = False
 
 
 def keep_pin(session: Session) -> None:

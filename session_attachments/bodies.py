@@ -55,6 +55,8 @@ MALFORMED = (
     InputStreamExhausted,
     MultiPartParserError,
     SuspiciousOperation,
+    # Of the standard library's, for `filename*=` beside `filename*0=` (RFC 2231).
+    TypeError,
 )
 
 TOKEN_FIELD = "csrfmiddlewaretoken"  # noqa: S105

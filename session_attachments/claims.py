@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from . import sweep
 from .contention import retrying
-from .exceptions import Busy, ClaimConflict
+from .exceptions import ClaimConflict
 from .models import Attachment, AttachmentFile, State
 
 Files = TypeVar("Files", bound=Sequence[AttachmentFile])
@@ -32,7 +32,7 @@ def claim(files: Files) -> Iterator[Files]:
     """
     using = router.db_for_write(Attachment)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_lent([file.attachment for file in files]))
+        _lend([file.attachment for file in files])
         for file in files:
             stack.callback(file.close)
             try:
@@ -49,24 +49,16 @@ def claim(files: Files) -> Iterator[Files]:
             sweep.remove_on_commit(copied)
 
 
-@contextlib.contextmanager
-def _lent(rows: list[Attachment]) -> Iterator[None]:
-    """Let the rows not expire while the block runs.
+def _lend(rows: list[Attachment]) -> None:
+    """Let the rows not expire until this claim must have ended.
 
-    Not inside a transaction of the caller's: it would lock them.
+    Also where it fails before: another one may have the same files. Not inside a
+    transaction of the caller's: it would lock them.
     """
     stored = Attachment.objects.primary().stored()
     lent = stored.filter(pk__in=[row.pk for row in rows])
-    if connections[lent.db].in_atomic_block:
-        yield
-        return
-    retrying(lambda: lent.update(lent=timezone.now()), using=lent.db)
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Busy):
-            retrying(lambda: lent.update(lent=None), using=lent.db)
-        raise
+    if not connections[lent.db].in_atomic_block:
+        retrying(lambda: lent.update(lent=timezone.now()), using=lent.db)
 
 
 def _doom(rows: list[Attachment]) -> None:

@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 ATTEMPTS = 20
 
+#: Seconds after which nothing is tried again: each attempt may wait for as long as the
+#: database lets it, and whoever waits for the answer has a server with a time limit.
+PATIENCE = 5
+
 
 class Collision(Exception):
     """Another transaction was faster; raised by an operation to be called again."""
@@ -31,8 +35,11 @@ def retrying(operation: Callable[[], T], *, using: str) -> T:
     """
     connection = connections[using]
     attempts = 1 if connection.in_atomic_block else ATTEMPTS
+    began = time.monotonic()
     for attempt in range(attempts):
         if attempt:
+            if time.monotonic() - began > PATIENCE:
+                break
             time.sleep(random.uniform(0, 0.01 * min(2**attempt, 32)))  # noqa: S311
             connection.close_if_unusable_or_obsolete()
         try:

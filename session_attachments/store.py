@@ -225,11 +225,15 @@ class Upload:
             sweep.remove([left], timezone.now(), sweep.Report(), written=True)
 
     def beat(self) -> None:
-        """Show that the upload is alive; raises `SessionEnded` where it was ended."""
+        """Show that the upload is alive; raises `SessionEnded` where it was ended.
+
+        A beat that the database has no time for is made up for by the next.
+        """
         if self.joined or time.monotonic() - self._beaten < _beat():
             return
-        if retrying(self._touch, using=self.using) != len(self.rows):
-            raise SessionEnded
+        with contextlib.suppress(Busy):
+            if retrying(self._touch, using=self.using) != len(self.rows):
+                raise SessionEnded
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -454,7 +458,6 @@ class Writer:
         """
         if size is not None and self.row.size != size:
             raise IncompleteBody
-        self.upload.beat()
         with self.upload.beating() if self._may_wait() else contextlib.nullcontext():
             self._examine()
             candidates = self.upload.candidates_for(self.row)

@@ -251,8 +251,7 @@ def tombstone(row: Attachment) -> None:
         # It counted for nobody while it was its object's. Its bytes are there still.
         left.reserved = limits.billed(row.size)
     left.save(using=_using(), force_insert=True)
-    if row.created is not None:
-        remove_on_commit([left])
+    remove_on_commit([left])
 
 
 def remove_orphans(now: datetime.datetime, report: Report) -> None:

@@ -16,14 +16,23 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.handlers.asgi import ASGIRequest
-from django.db import OperationalError, connections, transaction
+from django.db import DataError, OperationalError, connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from . import csrf, downloads, downsampling, limits, preconditions, responses, workflow
+from . import (
+    access,
+    csrf,
+    downloads,
+    downsampling,
+    limits,
+    preconditions,
+    responses,
+    workflow,
+)
 from .bodies import Body, Form, declared_length, form_token, linger
 from .bundles import Bundle
 from .exceptions import (
@@ -102,6 +111,7 @@ class BundleView(Resource):
         (csrf.check_header if by_header else csrf.check_origin)(request)
         form = Form(request, length)
         preconditions.check_bundle(request)
+        access.settle(request)
         with bundle.upload(declared=length) as upload:
             for name, chunks in form.files():
                 writer = upload.add(name)
@@ -146,6 +156,7 @@ class FileView(Resource):
             raise Malformed
         csrf.check_header(request)
         expected = preconditions.of_change(request)
+        access.settle(request)
         with bundle.upload(declared=length, name=name, precondition=expected) as upload:
             writer = upload.add(name)
             for chunk in Body(request, length):
@@ -238,7 +249,8 @@ def _refusal(error: Exception) -> AttachmentError | None:
         return NotFound()
     if isinstance(error, PermissionDenied):
         return AccessRefused(str(error) or None)
-    if isinstance(error, BadRequest | SuspiciousOperation):
+    if isinstance(error, BadRequest | SuspiciousOperation | DataError):
+        # The last one is PostgreSQL's word for a NUL, such as in a forged cookie.
         return Malformed()
     if isinstance(error, OperationalError):
         # Locked for too long, or out of reach: not the visitor's doing.
@@ -266,8 +278,13 @@ def _check_path(request: HttpRequest) -> None:
         raw = request.scope.get("raw_path") or request.path.encode()
     else:
         meta = request.META
-        path = meta.get("RAW_URI") or meta.get("REQUEST_URI") or ""
-        raw = path.partition("?")[0].encode("latin-1", "replace")
+        path = meta.get("RAW_URI") or meta.get("REQUEST_URI")
+        # Django has left as it was what it could not decode.
+        raw = (
+            path.partition("?")[0].encode("latin-1", "replace")
+            if path
+            else request.path.encode()
+        )
     try:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:

@@ -34,6 +34,7 @@ from tests.lifecycle import (
     states,
     visitor,
 )
+from tests.wire import problem
 
 # -- a site
 
@@ -283,6 +284,17 @@ def test_pin__lost_and_uploaded_again(server_side):
     assert sorted(browser.files()) == ["a", "b"]
 
 
+def test_pin__session_that_ends_while_it_is_put_back(server_side, monkeypatch):
+    """The list does not tell of it."""
+    browser = Visitor()
+    browser.get("/remember/a")
+    old = session_data(browser.cookie)
+    browser.upload("a")
+    lose_pin(browser, old)
+    before(monkeypatch, access, "pin", lambda: end_session(browser.cookie))
+    assert browser.get("/attachments/foo/").status_code == 200
+
+
 def test_pin__lost_with_the_session(server_side):
     """The list was on its way when the session ended: nothing is brought back."""
     browser = Visitor()
@@ -457,6 +469,12 @@ def test_forged_cookie__reaches_nothing(engine):
     assert victim.files() == {"spam.txt": b"spam\n"}
 
 
+def test_forged_cookie__that_no_database_can_look_for(engine):
+    browser = with_cookie("0123456789\0abcdef")
+    for response in (browser.get("/attachments/foo/"), browser.upload()):
+        assert response.status_code in (200, 400)
+
+
 def test_forged_cookie__is_not_adopted(engine):
     """Else who plants a cookie in a browser knows its session."""
     for value in FORGERIES:
@@ -622,6 +640,62 @@ def test_in_flight__signed_cookies_once_it_has_a_pin(signed_cookies, monkeypatch
     response = browser.upload("b")
     assert COOKIE not in response.cookies
     assert sorted(other.files()) == ["a", "b"]
+
+
+def last_seen(get_response):
+    """A middleware that writes to the session in every request, as many sites' do."""
+
+    def middleware(request):
+        if request.path.startswith("/attachments/"):
+            request.session["seen"] = True
+        return get_response(request)
+
+    return middleware
+
+
+@pytest.fixture
+def seen(settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.last_seen"]
+
+
+@pytest.mark.usefixtures("seen")
+def test_in_flight__nor_what_the_site_has_written_before(server_side, monkeypatch):
+    browser = Visitor()
+    assert COOKIE in browser.upload("a").cookies
+
+    def put(name):
+        return browser.put(f"/attachments/foo/{name}", b"c")
+
+    for name, send in (("b", browser.upload), ("c", put)):
+        while_uploading(
+            monkeypatch, lambda n=name: browser.with_cookie().get(f"/remember/{n}")
+        )
+        assert send(name).status_code in (200, 201)
+    assert browser.get("/recall").content == b"b,c,seen"
+
+
+@pytest.mark.usefixtures("seen")
+def test_in_flight__login_while_the_site_writes_to_the_session(
+    server_side, monkeypatch
+):
+    browser = Visitor()
+    browser.upload("a")
+    logged_in = browser.with_cookie()
+    while_uploading(monkeypatch, lambda: logged_in.get("/login/a"))
+    response = browser.upload("b")
+    assert response.status_code == 200
+    assert sorted(logged_in.files()) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("seen")
+def test_in_flight__session_that_ended_before_it_is_written_to(
+    server_side, monkeypatch
+):
+    browser = Visitor()
+    browser.upload("a")
+    before(monkeypatch, access, "settle", lambda: end_session(browser.cookie))
+    problem(browser.upload("b"), 403, "access")
+    assert states() == {"stored": 1}
 
 
 @pytest.mark.parametrize("has_pin", [False, True])

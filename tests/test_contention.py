@@ -1,5 +1,6 @@
 """Collisions in the database: all of it again, a few times."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def pauses(monkeypatch):
     """The seconds that were waited, which take no time."""
     waited = []
-    monkeypatch.setattr(contention, "time", SimpleNamespace(sleep=waited.append))
+    clock = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr(contention, "time", clock)
     return waited
 
 
@@ -61,6 +63,23 @@ def test_retrying__gives_up(pauses, caplog):
     assert isinstance(busy.value.__cause__, OperationalError)
     assert operation.calls == ATTEMPTS
     assert caplog.text.count("OperationalError: no such table") == 1
+
+
+def test_retrying__not_after_an_attempt_that_has_waited_long(monkeypatch):
+    """For a lock, as long as the database lets it. A server ends its worker at 30 s."""
+    now = [0]
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: now[0])
+    monkeypatch.setattr(contention, "time", clock)
+
+    class Locked(Colliding):
+        def __call__(self):
+            now[0] += 2
+            super().__call__()
+
+    operation = Locked(ATTEMPTS, OperationalError("database is locked"))
+    with pytest.raises(Busy):
+        retrying(operation, using="default")
+    assert operation.calls == 3
 
 
 def test_retrying__waits_at_random_and_never_long(pauses):

@@ -232,15 +232,14 @@ def test_range__means_nothing_to_head(client):
 
 
 def test_if_range(client, spam):
+    """A date is no strong validator: what was replaced may have the same second."""
     modified = spam.created.timestamp()
-    same = [spam.etag, http_date(modified)]
     other = [
         *('"other"', f"W/{spam.etag}", "nonsense", "", spam.public_id),
-        *(http_date(modified - 1), http_date(modified + 3600)),
+        *(http_date(modified + seconds) for seconds in (-1, 0, 3600)),
     ]
-    for value in same:
-        response = get(client, range="bytes=1-2", if_range=value)
-        assert (response.status_code, content(response)) == (206, DATA[1:3])
+    response = get(client, range="bytes=1-2", if_range=spam.etag)
+    assert (response.status_code, content(response)) == (206, DATA[1:3])
     for value in other:
         response = get(client, range="bytes=1-2", if_range=value)
         assert (response.status_code, content(response)) == (200, DATA)

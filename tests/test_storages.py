@@ -245,6 +245,14 @@ def test_fallback__storage_that_keeps_less_has_failed(settings, monkeypatch):
     assert put(new_bundle()).storage == SECOND
 
 
+def test_size__of_a_storage_that_keeps_more(settings, monkeypatch):
+    """One that encrypts adds what it needs to decrypt."""
+    monkeypatch.setattr(Down, "_save", InMemoryStorage._save)
+    monkeypatch.setattr(Down, "size", lambda self, name: 21)
+    row = put(new_bundle())
+    assert (row.storage, row.size, read(row)) == (FIRST, 5, b"spam\n")
+
+
 def test_fallback__storage_that_renames_has_failed(settings, monkeypatch):
     renamed = []
 

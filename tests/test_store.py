@@ -160,7 +160,8 @@ def lose_commits(monkeypatch, times, error=OperationalError):
 
 def no_pauses(monkeypatch):
     """Let retries follow each other at once."""
-    monkeypatch.setattr(contention, "time", SimpleNamespace(sleep=lambda seconds: None))
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    monkeypatch.setattr(contention, "time", clock)
 
 
 def no_query(execute, sql, params, many, context):
@@ -312,6 +313,22 @@ def test_write__heartbeat_every_quarter_of_the_lease(settings, monkeypatch):
         assert elsewhere(fresh_rows) == 2
         with connection.execute_wrapper(no_query):
             writers[0].write(b"a")
+
+
+def test_write__heartbeat_that_finds_the_database_locked(settings, monkeypatch):
+    """A long upload is not lost by it: the next one comes in time."""
+    settings.SESSION_ATTACHMENTS_UPLOAD_LEASE = 400
+    clock = Clock(monkeypatch)
+    bundle = new_bundle()
+    with bundle.upload(declared=10, name="a") as upload:
+        writer = upload.add("a")
+        clock.now += 100
+        with connection.execute_wrapper(crash_with(OperationalError("locked"))):
+            writer.write(b"a" * 5)
+        writer.write(b"a" * 5)
+        writer.finish()
+        upload.publish()
+    assert contents(bundle) == {"a": b"a" * 10}
 
 
 def test_write__heartbeat_keeps_the_upload_from_the_sweep(settings, monkeypatch):

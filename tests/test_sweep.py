@@ -208,15 +208,22 @@ def test_expire__races_replacement():
 
 
 def test_expire__leaves_what_is_being_claimed():
-    """P5: also where a copy takes its time. A claim that fails does not keep it."""
+    """P5: also where a copy takes its time, and another claim of it has failed."""
     bundle = new_bundle()
     row = old_file(bundle)
+
+    def fail():
+        with ends_with(ZeroDivisionError), bundle.claim():
+            raise ZeroDivisionError
+
     with ends_with(ZeroDivisionError), bundle.claim():
+        elsewhere(fail)
         assert elsewhere(remove_outdated) == Report()
         assert elsewhere(sweep.outdated().count) == 0
         raise ZeroDivisionError
     assert_only(row)
-    assert remove_outdated().expired == 1
+    assert remove_outdated().expired == 0
+    assert remove_outdated(now=timezone.now() + conf.request_timeout).expired == 1
 
 
 def test_expire__takes_what_a_killed_claim_has_left():

@@ -656,6 +656,13 @@ def test_error__defect_is_the_sites(client, settings):
 # -- anything else
 
 
+def test_path__that_is_told_decoded_only(client):
+    """As by Django's own development server."""
+    for path in ("foo/%FF", "foo/a%C3/", "%FF/delete/"):
+        problem(client.get(f"/attachments/{path}"), 400, "bad_name")
+    assert client.put("/attachments/foo/100%25.txt", b"x").json()["name"] == "100%.txt"
+
+
 @pytest.mark.parametrize("variable", ["RAW_URI", "REQUEST_URI"])
 def test_path__is_looked_at_as_it_came(client, variable):
     """Django has decoded what is not UTF-8, each server's way."""
