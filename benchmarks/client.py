@@ -20,11 +20,12 @@ class Client:
     session_key: str
     prefix: str
 
-    def list(self) -> None:
-        self._send("GET")
+    def list(self) -> int:
+        """Returns how many bytes came, headers included; so does `get`."""
+        return self._send("GET")
 
-    def get(self, name: str) -> None:
-        self._send("GET", f"{name}/")
+    def get(self, name: str) -> int:
+        return self._send("GET", f"{name}/")
 
     def put(self, name: str, size: int) -> None:
         self._send("PUT", f"{name}/", _blocks(size), size)
@@ -56,7 +57,7 @@ class Client:
         body: Iterable[bytes | memoryview] = (),
         length: int = 0,
         headers: str = "",
-    ) -> None:
+    ) -> int:
         head = (
             f"{method} {self.prefix}{path} HTTP/1.1\r\n"
             f"Host: {self.host}\r\n"
@@ -74,8 +75,10 @@ class Client:
             start = bytes(answer[: connection.recv_into(answer)])
             if not start.startswith(b"HTTP/1.1 2"):
                 raise RuntimeError(f"{method} {self.prefix}{path}: {start.decode()}")
-            while connection.recv_into(answer):
-                pass
+            received = len(start)
+            while count := connection.recv_into(answer):
+                received += count
+        return received
 
 
 def _blocks(size: int) -> Iterator[memoryview]:

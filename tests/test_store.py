@@ -74,6 +74,7 @@ from tests.lifecycle import (
     use_storage,
     visitor,
 )
+from tests.rows import make
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -1200,6 +1201,19 @@ def test_joined__is_published_with_the_commit(any_storage):
     assert elsewhere(lambda: contents(bundle)) == {"spam.txt": b"spam\n"}
     sweep_all()
     assert_only(row)
+
+
+def test_joined__leaves_the_sessions_earlier_uploads_alone(spam):
+    """Others would have to wait for what it has cleaned up until the commit."""
+    row = spam["spam.txt"]
+    given_up = make("a", State.UPLOADING, age=DAY, session_key=row.session_key)
+    with transaction.atomic():
+        put(spam, "b")
+        given_up.refresh_from_db()
+        assert given_up.state == State.UPLOADING
+    put(spam, "c")
+    given_up.refresh_from_db()
+    assert given_up.state == State.DOOMED
 
 
 def test_joined__replaces_with_the_commit(spam):
