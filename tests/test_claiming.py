@@ -21,7 +21,7 @@ from django.utils import timezone
 from session_attachments import claims, storage, sweep
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import Busy, ClaimConflict, StorageFailed
-from session_attachments.forms import AttachmentsField, claiming
+from session_attachments.forms import UNUSABLE, AttachmentsField, claiming
 from session_attachments.models import Attachment, State, SubmittedBundle
 from session_attachments.store import Upload
 from session_attachments.testing import attach, attached, form_data, visiting
@@ -781,6 +781,45 @@ def test_admin__a_conflict_is_a_form_error_and_loses_no_upload(staff, monkeypatc
     assert codes(response.context["adminform"].form) == ["missing"]
     assert not Mail.objects.exists()
     assert attached(staff, bundle_in(data)) == {"b.txt": b"b"}
+
+
+@pytest.mark.parametrize("name", ["😀", "???"])
+@pytest.mark.parametrize("field", ["attachments", "files-0-document"])
+def test_admin__a_name_that_the_sites_storage_cannot_use(staff, field, name):
+    """Nor can it the second time: the form says so, and keeps what it was sent."""
+    data = open_admin(staff) | {"subject": "Hello", "files-TOTAL_FORMS": 1}
+    data["files-0-document-bundle"] = "row-0"
+    attach(staff, bundle_in(data, field), name)
+    response = staff.post("/admin/mailbox/mail/add/", data)
+    assert response.context["errors"] == [[UNUSABLE]]
+    assert response.context["adminform"].form["subject"].value() == "Hello"
+    assert not Mail.objects.exists()
+    assert [*attached(staff, bundle_in(data, field))] == [name]
+
+
+def test_admin__a_database_that_is_busy_again(staff, monkeypatch):
+    mail = Mail.objects.create(subject="Old")
+    url = f"/admin/mailbox/mail/{mail.pk}/change/"
+    data = open_admin(staff, url) | {"subject": "New"}
+    attach(staff, bundle_in(data), "a.txt", b"a")
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_doom", crash_with(Busy()))
+        response = staff.post(url, data)
+    assert response.context["errors"] == [[str(Busy())]]
+    assert Mail.objects.get().subject == "Old"
+    assert staff.post(url, data).status_code == 302
+    assert Mail.objects.get().subject == "New"
+    assert [content for _, content in sent_files()] == [b"a"]
+
+
+def test_admin__what_refused_once_is_not_saved_at_the_second_try(staff, monkeypatch):
+    """The visitor has read of it then, and decides."""
+    data = open_admin(staff) | {"subject": "Hello"}
+    attach(staff, bundle_in(data), "a.txt")
+    refuse_once(monkeypatch)
+    response = staff.post("/admin/mailbox/mail/add/", data)
+    assert response.context["errors"] == [[CONFLICT]]
+    assert not Mail.objects.exists()
 
 
 def refuse_once(monkeypatch):

@@ -31,6 +31,19 @@ class MailAdmin(admin.ModelAdmin):
     def changeform_view(self, request, *args, **kwargs):
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except AttachmentError:
-            # The files have changed since the form was checked: check it again.
+        except AttachmentError as error:
+            # Nothing is saved. Show the form again, with what stopped it.
+            request.refusal = str(error)
             return super().changeform_view(request, *args, **kwargs)
+
+    def get_form(self, request, *args, **kwargs):
+        form_class = super().get_form(request, *args, **kwargs)
+        if not hasattr(request, "refusal"):
+            return form_class
+
+        class RefusedForm(form_class):
+            def clean(self):
+                super().clean()
+                self.add_error(None, request.refusal)
+
+        return RefusedForm
