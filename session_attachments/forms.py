@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -365,6 +366,20 @@ def claiming(*forms: BaseForm | BaseFormSet[Any]) -> Iterator[None]:
         for form, name in meant or [(form, name) for form, name, _ in attached]:
             form.add_error(name, ValidationError(str(refused), refused.code))
         raise refused from error
+
+
+def step_data(form: BaseForm | BaseFormSet[Any]) -> Any:
+    """The data of a valid form, for a wizard that checks it again at its end.
+
+    It tells what a page would now show of the form's files, those too that came with
+    the form itself. So they are found again, and none is missing without a word.
+    """
+    data: Any = copy(form.data)
+    for each, name, files in _attached([form]):
+        rows, html_name = [file.attachment for file in files], each.add_prefix(name)
+        data[f"{html_name}-bundle"] = rows[0].bundle_id
+        data.setlist(f"{html_name}-shown", [row.public_id for row in rows])
+    return data
 
 
 def _attached(

@@ -15,20 +15,28 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, connection, connections, transaction
+from django.http import QueryDict
 from django.test import AsyncClient, Client
 from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
+from django.utils.http import urlencode
 
 from session_attachments import claims, storage, sweep
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import Busy, ClaimConflict, StorageFailed
-from session_attachments.forms import UNUSABLE, AttachmentsField, claiming
+from session_attachments.forms import (
+    UNUSABLE,
+    AttachmentsField,
+    claiming,
+    step_data,
+)
 from session_attachments.models import Attachment, State, SubmittedBundle
 from session_attachments.store import Upload
 from session_attachments.testing import attach, attached, form_data, visiting
 from tests.lifecycle import before, crash_with, elsewhere, ends_with, in_parallel
 from tests.mailbox import settings as site
 from tests.mailbox import views
-from tests.mailbox.forms import MailForm
+from tests.mailbox.forms import ApplicationFormSet, MailForm
 from tests.mailbox.models import Application, Mail, MailFile, Ticket
 from tests.visits import (
     bundle_in,
@@ -840,13 +848,15 @@ def manage(current):
     return {"mail_wizard-current_step": current}
 
 
+FINISH = manage("subject") | {"subject-subject": "Hello"}
+
+
 def test_wizard__keeps_the_files_over_its_steps(client):
     data = open_page(client, "/mail/wizard/")
     attach(client, bundle_in(data, "files-attachments"), "a.txt", b"a")
     response = client.post("/mail/wizard/", data | manage("files"))
     assert wizard_page(response) == "subject"
-    data = manage("subject") | {"subject-subject": "Hello"}
-    assert client.post("/mail/wizard/", data).status_code == 302
+    assert client.post("/mail/wizard/", FINISH).status_code == 302
     assert sent_files() == [("mail/a.txt", b"a")]
     assert not Attachment.objects.exists()
 
@@ -862,9 +872,56 @@ def test_wizard__without_a_script_and_back_again(client, monkeypatch, atomic):
     again = shown_again(client, response) | manage("files")
     removed = again["files-attachments-shown"][0]
     client.post("/mail/wizard/", again | {"files-attachments-remove": removed})
-    data = manage("subject") | {"subject-subject": "Hello"}
-    assert client.post("/mail/wizard/", data).status_code == 302
+    assert client.post("/mail/wizard/", FINISH).status_code == 302
     assert sent_files() == [("mail/b.txt", b"b")]
+
+
+@pytest.mark.parametrize("event", [remove, expire])
+def test_wizard__a_file_that_came_with_its_step_and_goes_before_the_end(client, event):
+    data = open_page(client, "/mail/wizard/") | manage("files")
+    uploads = [upload("a.txt"), upload("b.txt")]
+    client.post("/mail/wizard/", data | {"files-attachments": uploads})
+    event(Attachment.objects.get(name="a.txt"))
+    response = client.post("/mail/wizard/", FINISH)
+    assert wizard_page(response) == "files"
+    assert "missing" in codes(response.context["form"])
+    assert not Mail.objects.exists()
+
+
+def test_wizard__a_file_that_its_step_replaces_and_removes(client):
+    data = open_page(client, "/mail/wizard/") | manage("files")
+    bundle = bundle_in(data, "files-attachments")
+    old, gone = (attach(client, bundle, name).public_id for name in ("a.txt", "b.txt"))
+    data |= {
+        "files-attachments-shown": [old, gone],
+        "files-attachments-remove": gone,
+        "files-attachments": upload("a.txt", b"new"),
+    }
+    assert wizard_page(client.post("/mail/wizard/", data)) == "subject"
+    assert client.post("/mail/wizard/", FINISH).status_code == 302
+    assert sent_files() == [("mail/a.txt", b"new")]
+
+
+def test_wizard__a_step_that_names_no_bundle(client):
+    """As of a client that has not read the page."""
+    client.get("/mail/wizard/")
+    data = manage("files") | {"files-attachments": upload("a.txt", b"a")}
+    client.post("/mail/wizard/", data)
+    assert client.post("/mail/wizard/", FINISH).status_code == 302
+    assert sent_files() == [("mail/a.txt", b"a")]
+
+
+def test_step_data__of_a_formset_has_the_files_of_its_rows(client):
+    data = formset_data(client) | {"form-0-name": "Ann", "form-1-name": "Bob"}
+    came = MultiValueDict({f"form-{row}-cv": [upload("a.pdf", PDF)] for row in "01"})
+    with visiting(client):
+        formset = ApplicationFormSet(QueryDict(urlencode(data, doseq=True)), came)
+        assert formset.is_valid()
+        kept = step_data(formset)
+        for form in ApplicationFormSet(kept):
+            assert form.is_valid()
+            row = form.cleaned_data["cv"].attachment
+            assert kept.getlist(f"{form.prefix}-cv-shown") == [row.public_id]
 
 
 def test_wizard__a_conflict_at_the_end_goes_back_to_the_files(client, monkeypatch):
@@ -872,8 +929,7 @@ def test_wizard__a_conflict_at_the_end_goes_back_to_the_files(client, monkeypatc
     row = attach(client, bundle_in(data, "files-attachments"), "a.txt")
     client.post("/mail/wizard/", data | manage("files"))
     before_claim(monkeypatch, lambda: remove(row))
-    data = manage("subject") | {"subject-subject": "Hello"}
-    response = client.post("/mail/wizard/", data)
+    response = client.post("/mail/wizard/", FINISH)
     assert wizard_page(response) == "files"
     assert errors(response) == {"attachments": [CONFLICT]}
     assert not Mail.objects.exists()

@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from . import views
+from . import views, wizards
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -9,7 +9,7 @@ urlpatterns = [
     path("files/", include("session_attachments.owned_urls")),
     path("mail/", views.send_mail, name="mail"),
     path("mail/async/", views.send_mail_async, name="mail-async"),
-    path("mail/wizard/", views.MailWizard.as_view(), name="wizard"),
+    path("mail/wizard/", wizards.MailWizard.as_view(), name="wizard"),
     path("apply/", views.apply, name="apply"),
     path("apply/view/", views.ApplicationView.as_view(), name="apply-view"),
     path("apply/<int:pk>/", views.apply, name="apply"),

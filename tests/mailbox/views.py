@@ -3,7 +3,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.views.generic import CreateView
-from formtools.wizard.views import SessionWizardView
 
 from session_attachments.exceptions import AttachmentError
 from session_attachments.forms import claiming
@@ -11,12 +10,10 @@ from session_attachments.forms import claiming
 from .forms import (
     ApplicationForm,
     ApplicationFormSet,
-    FilesForm,
     MailForm,
-    SubjectForm,
     TicketForm,
 )
-from .models import Application, Mail
+from .models import Application
 
 
 def send_mail(request):
@@ -104,25 +101,6 @@ async def send_mail_async(request):
     if await sync_to_async(form.is_valid)() and await sync_to_async(save_mail)(form):
         return redirect("sent")
     return await sync_to_async(render)(request, "mailbox/form.html", {"form": form})
-
-
-class MailWizard(SessionWizardView):
-    form_list = [("files", FilesForm), ("subject", SubjectForm)]
-    template_name = "mailbox/wizard.html"
-
-    def get_form_step_files(self, form):
-        return {}  # They are in the form's bundle already.
-
-    def done(self, form_list, form_dict, **kwargs):
-        files = form_dict["files"]
-        try:
-            with claiming(files):
-                mail = Mail.objects.create(**form_dict["subject"].cleaned_data)
-                for file in files.cleaned_data["attachments"]:
-                    mail.files.create(document=file)
-        except AttachmentError:
-            return self.render_revalidation_failure("files", files)
-        return redirect("sent")
 
 
 def sent(request):
