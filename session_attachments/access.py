@@ -30,13 +30,15 @@ PIN = "_session_attachments"
 
 Session: TypeAlias = SessionBase
 
-_current: ContextVar[Session | None] = ContextVar("session_attachments", default=None)
+_current: ContextVar[HttpRequest | Session | None] = ContextVar(
+    "session_attachments", default=None
+)
 
 
 @contextlib.contextmanager
-def visit(session: Session) -> Iterator[None]:
-    """Let forms find the session of the visitor while the block runs."""
-    token = _current.set(session)
+def visit(visitor: HttpRequest | Session) -> Iterator[None]:
+    """Let forms find the visitor, by a request or a session, while the block runs."""
+    token = _current.set(visitor)
     try:
         yield
     finally:
@@ -48,14 +50,20 @@ def current() -> Session:
 
     Raises `ImproperlyConfigured` outside a request, or without the middleware.
     """
-    session = _current.get()
-    if session is None:
+    visitor = _current.get()
+    if visitor is None:
         raise ImproperlyConfigured(
             "Forms find the visitor's files by a middleware: add "
             "'session_attachments.middleware.visitor_middleware' to MIDDLEWARE, after "
             "SessionMiddleware. Outside a request, use `access.visit`."
         )
-    return session
+    return session_of(visitor)
+
+
+def current_request() -> HttpRequest | None:
+    """The request that is answered; None where only a session is known, as in tests."""
+    visitor = _current.get()
+    return None if isinstance(visitor, SessionBase) else visitor
 
 
 def session_of(visitor: HttpRequest | Session) -> Session:

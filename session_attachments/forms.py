@@ -33,7 +33,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from . import access, claims, submissions
+from . import access, claims, submissions, workflow
 from .bundles import Bundle
 from .exceptions import (
     AttachmentError,
@@ -187,17 +187,24 @@ class AttachmentsField(Field):
     def _change(
         self, bundle: Bundle, value: Submission
     ) -> tuple[list[Attachment], list[ValidationError]]:
-        """Do what the element does by script: remove and store.
+        """Do what the element does by script, as far as its requests are let in.
 
         Returns what was stored, and the refusals.
         """
+        removals = [row for row in bundle.values() if row.public_id in value.removals]
+        request = access.current_request()
+        if request is not None and (removals or value.uploads):
+            try:
+                # Whatever the method: a form may be made of what a GET sends.
+                workflow.admit(workflow.Context(request, writes=True))
+            except AttachmentError as error:
+                return [], [ValidationError(str(error), error.code)]
         stored, errors = [], []
-        for row in bundle.values():
-            if row.public_id in value.removals:
-                try:
-                    _remove(bundle, row)
-                except AttachmentError as error:
-                    errors.append(self._refusal(row.name, error))
+        for row in removals:
+            try:
+                _remove(bundle, row)
+            except AttachmentError as error:
+                errors.append(self._refusal(row.name, error))
         names = set()
         for upload in value.uploads:
             try:

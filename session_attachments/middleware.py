@@ -17,28 +17,27 @@ from . import access
 def visitor_middleware(
     get_response: Callable[[HttpRequest], Any],
 ) -> Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]:
-    """Let forms find the request's session. Comes after SessionMiddleware."""
+    """Let forms find the request and its session. Comes after SessionMiddleware."""
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
-            with access.visit(_session_of(request)):
+            with access.visit(_with_session(request)):
                 response: HttpResponseBase = await get_response(request)
                 return response
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        with access.visit(_session_of(request)):
+        with access.visit(_with_session(request)):
             response: HttpResponseBase = get_response(request)
             return response
 
     return middleware
 
 
-def _session_of(request: HttpRequest) -> access.Session:
-    try:
-        return request.session
-    except AttributeError as error:
+def _with_session(request: HttpRequest) -> HttpRequest:
+    if not hasattr(request, "session"):
         raise ImproperlyConfigured(
             "visitor_middleware comes after SessionMiddleware in MIDDLEWARE."
-        ) from error
+        )
+    return request

@@ -2,14 +2,15 @@
 
 The method is known; the site is not being worked on; the site's own checks pass. Then
 the view looks for files, among those of the visitor. Nothing of a body is read until
-all of this has passed.
+all of this has passed. A form of the site asks the same before it stores or removes a
+file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
@@ -35,9 +36,12 @@ class Context:
 
 
 def admit(context: Context) -> None:
-    """Let the request in; raises `Maintenance`, `AccessRefused`, `PermissionDenied`."""
-    for step in STEPS:
-        step(context)
+    """Let the request in; raises `Maintenance` and `AccessRefused`."""
+    try:
+        for step in STEPS:
+            step(context)
+    except PermissionDenied as error:
+        raise AccessRefused(str(error) or None) from error
 
 
 def check_maintenance(context: Context) -> None:
@@ -62,7 +66,7 @@ def check_maintenance(context: Context) -> None:
 
 
 def check_access(context: Context) -> None:
-    """Raise `AccessRefused`, or what the first check that refuses raises.
+    """Raise `AccessRefused`, or the `PermissionDenied` of the first check that refuses.
 
     True and None let in, None being what a function returns that only raises. All else
     refuses, so that a mistake lets nobody in.

@@ -954,6 +954,18 @@ def test_async_view__of_an_asynchronous_server():
     assert sent_files() == [("mail/a.txt", b"a")]
 
 
+def test_async_view__while_uploads_are_refused(settings):
+    settings.SESSION_ATTACHMENTS_MAINTENANCE = True
+
+    async def visit():
+        data = {"subject": "Hello", "attachments": upload("a.txt")}
+        response = await AsyncClient().post("/mail/async/", data)
+        assert codes(response.context["form"]) == ["maintenance"]
+
+    async_to_sync(visit)()
+    assert not Attachment.objects.exists()
+
+
 def test_async_view__of_a_synchronous_server(client):
     data = open_page(client, "/mail/async/")
     data |= {"attachments": upload("a.txt", b"a")}

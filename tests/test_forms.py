@@ -5,13 +5,17 @@ import gc
 import pytest
 from django import forms
 from django.contrib.auth.models import User
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import (
+    ImproperlyConfigured,
+    PermissionDenied,
+    ValidationError,
+)
 from django.core.validators import FileExtensionValidator
 from django.test import Client
 
 from session_attachments import access, storage
 from session_attachments.bundles import Bundle
-from session_attachments.exceptions import BadName, Busy
+from session_attachments.exceptions import AccessRefused, BadName, Busy, Maintenance
 from session_attachments.forms import AttachmentField, AttachmentsField, claiming
 from session_attachments.models import Attachment
 from session_attachments.testing import attach, attached, visiting
@@ -680,6 +684,97 @@ def test_no_script__cleaning_twice_stores_once():
     form.full_clean()
     assert form.is_valid()
     assert len(form.cleaned_data["attachments"]) == 1
+
+
+# -- without JavaScript, while requests are refused
+
+
+def refuses(request):
+    return False
+
+
+def refuses_with_a_reason(request):
+    raise PermissionDenied("Members only.")
+
+
+def remembers(request):
+    asked.append(request.path)
+
+
+asked: list[str] = []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "code", "message"),
+    [
+        ("MAINTENANCE", True, "maintenance", Maintenance.message),
+        ("MAINTENANCE", "read-only", "maintenance", Maintenance.message),
+        ("ACCESS_CHECKS", [f"{__name__}.refuses"], "access", AccessRefused.message),
+        (
+            "ACCESS_CHECKS",
+            [f"{__name__}.refuses_with_a_reason"],
+            "access",
+            "Members only.",
+        ),
+    ],
+)
+def test_refused__an_upload_or_a_removal_is_an_error_of_the_field(
+    client, settings, setting, value, code, message
+):
+    data = open_page(client, "/mail/")
+    row = attach(client, bundle_in(data), "a.txt", b"a")
+    again = shown_again(client, client.post("/mail/", data)) | {"subject": "Hello"}
+    setattr(settings, f"SESSION_ATTACHMENTS_{setting}", value)
+    for change in (
+        {"attachments": [upload("b.txt"), upload("a.txt", b"new")]},
+        {"attachments-remove": row.public_id},
+    ):
+        response = client.post("/mail/", again | change)
+        assert codes(response.context["form"]) == [code]
+        assert errors(response) == {"attachments": [message]}
+        assert shown_again(client, response) | {"subject": "Hello"} == again
+    assert attached(client, bundle_in(data)) == {"a.txt": b"a"}
+    # The submit is a matter of the site.
+    assert client.post("/mail/", again).status_code == 302
+    assert sent_files() == [("mail/a.txt", b"a")]
+
+
+def test_refused__a_form_that_brings_nothing_asks_nobody(client, settings):
+    settings.SESSION_ATTACHMENTS_ACCESS_CHECKS = [f"{__name__}.remembers"]
+    asked.clear()
+    data = open_page(client, "/mail/") | {"subject": "Hello"}
+    assert client.post("/mail/", data).status_code == 302
+    assert asked == []
+    uploads = {"attachments": [upload("a.txt"), upload("b.txt")]}
+    assert client.post("/mail/", data | uploads).status_code == 302
+    assert asked == ["/mail/"]
+
+
+def test_refused__a_removal_by_a_form_that_is_sent_by_get(rf, client, settings):
+    """Its request looks like one that reads."""
+    row = attach(client, "draft", "a.txt")
+    settings.SESSION_ATTACHMENTS_MAINTENANCE = "read-only"
+    request = rf.get("/search/")
+    request.session = client.session
+    data = {"attachments-bundle": "draft", "attachments-remove": row.public_id}
+    with access.visit(request):
+        assert codes(clean(Plain, data)) == ["maintenance"]
+    assert list(attached(client, "draft")) == ["a.txt"]
+
+
+def test_refused__superusers_pass_maintenance(client, settings):
+    client.force_login(User.objects.create_superuser("root"))
+    settings.SESSION_ATTACHMENTS_MAINTENANCE = True
+    data = open_page(client, "/mail/") | {"attachments": upload("a.txt")}
+    assert client.post("/mail/", data | {"subject": "Hello"}).status_code == 302
+
+
+@pytest.mark.usefixtures("visit")
+def test_refused__where_there_is_no_request_nobody_is_asked(settings):
+    """As with all that the site's own code does."""
+    settings.SESSION_ATTACHMENTS_MAINTENANCE = True
+    settings.SESSION_ATTACHMENTS_ACCESS_CHECKS = [f"{__name__}.refuses"]
+    assert clean(Plain, files={"attachments": upload("a.txt")}).is_valid()
 
 
 # -- one file

@@ -24,6 +24,7 @@ def test_view__finds_the_session_of_its_request():
 
     def view(request):
         assert access.current() is session
+        assert access.current_request() is request
         return HttpResponse("answered")
 
     response = visitor_middleware(view)(request_of(session))
@@ -37,6 +38,7 @@ def test_async_view__finds_the_session_of_its_request():
             assert access.current() is session
             # Where Django runs what touches the database.
             assert await asyncio.to_thread(access.current) is session
+            assert await asyncio.to_thread(access.current_request) is request
             return HttpResponse("answered")
 
         handler = visitor_middleware(view)
@@ -71,6 +73,12 @@ def test_session__of_a_request_inside_another():
         with access.visit(inner):
             assert access.current() is inner
         assert access.current() is outer
+
+
+def test_request__is_none_where_only_a_session_is_known():
+    with access.visit(SessionStore()):
+        assert access.current_request() is None
+    assert access.current_request() is None
 
 
 def test_session__is_missing():
