@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.forms.widgets import Script, Widget
 from django.http.request import HttpHeaders
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -140,6 +141,8 @@ class AttachmentsWidget(Widget):
         bundle = self._shown(value)
         view = f"{conf.url_namespace}:bundle-attachments".lstrip(":")
         texts = {key: str(text) for key, text in {**TEXTS, **self.field.texts}.items()}
+        max_files = _least(self.field.max_files, conf.max_files)
+        max_size = _least(self.field.max_bytes, conf.max_file_size)
         context["widget"] |= {
             "multiple": self.multiple,
             "bundle_name": f"{name}-bundle",
@@ -151,8 +154,9 @@ class AttachmentsWidget(Widget):
             "is_fresh": bundle.id == self.fresh,
             "files": bundle.values(),
             "url": reverse(view, kwargs={"bundle_id": bundle.id}),
-            "max_files": _least(self.field.max_files, conf.max_files),
-            "max_size": _least(self.field.max_bytes, conf.max_file_size),
+            "max_files": max_files,
+            "max_size": max_size,
+            "limits": " · ".join(self._limits(texts, max_files, max_size)),
             "accept": ",".join(self.field.allowed_types or conf.allowed_types or ()),
             "required": self.field.required,
             "texts": json.dumps(texts),
@@ -162,6 +166,17 @@ class AttachmentsWidget(Widget):
             "csrf_header": HttpHeaders.parse_header_name(settings.CSRF_HEADER_NAME),
         }
         return context
+
+    def _limits(
+        self, texts: dict[str, str], max_files: int | None, max_size: int | None
+    ) -> Iterator[str]:
+        """The limits in words, as the element shows them."""
+        if self.multiple and max_files is not None:
+            text = texts["onlyOne" if max_files == 1 else "maxFiles"]
+            yield text.replace("{limit}", str(max_files))
+        if max_size is not None:
+            text = texts["maxSize" if self.multiple else "maxSizeOne"]
+            yield text.replace("{limit}", filesizeformat(max_size))
 
     def _shown(self, value: Any) -> Bundle:
         """The bundle that the form goes on with.

@@ -1,6 +1,7 @@
 """What the page of a form says of its attachments, and what is read from one."""
 
 import json
+import re
 
 import pytest
 from django import forms
@@ -172,6 +173,32 @@ def test_page__its_label_leads_to_one_thing():
     labels = [a["for"] for tag, a in page.tags if tag == "label" and "for" in a]
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert ids.count(labels[0]) == 1
+
+
+def limits(field, **texts):
+    """What the page says in words, without a script."""
+    field.texts = texts
+    [said] = re.findall("<small>(.*)</small>", str(form_with(field)))
+    return said
+
+
+def test_page__says_the_limits_to_visitors_without_a_script(settings):
+    several = AttachmentsField(max_files=3, max_size=1.5)
+    assert limits(several) == "Up to 3 files · Up to 1.5\xa0MB each"
+    assert limits(AttachmentsField(max_files=1)) == (
+        "There can be only one file. · Up to 50.0\xa0MB each"
+    )
+    assert limits(AttachmentField(max_size=0.5)) == "Up to 512.0\xa0KB"
+    with override("de"):
+        assert limits(several) == "Bis zu 3 Dateien · Jede bis zu 1,5\xa0MB"
+    assert limits(several, maxFiles="{limit}, {no} & more", maxSize="small") == (
+        "3, {no} &amp; more · small"
+    )
+    settings.SESSION_ATTACHMENTS_MAX_FILES = 2
+    settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = None
+    assert limits(AttachmentsField()) == "Up to 2 files"
+    settings.SESSION_ATTACHMENTS_MAX_FILES = None
+    assert "small" not in str(form_with(AttachmentsField()))
 
 
 def test_page__lists_the_files_for_visitors_without_a_script():

@@ -1,6 +1,7 @@
 """The element in its form: restored, submitted, validated; and without JavaScript."""
 
 import os
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -515,6 +516,13 @@ def test_label__reaches_the_element(visitor):
 def test_label__is_one_with_the_input_without_javascript(visitors):
     page = visitors(java_script_enabled=False).open()
     expect(page.page.get_by_label("Attachments")).to_have_attribute("type", "file")
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_limits__are_shown_once_with_a_script_and_without(visitors, script):
+    page = visitors(java_script_enabled=script).open().page
+    shown = page.get_by_text(re.compile("Up to 100 files · Up to .* each"))
+    expect(shown.locator("visible=true")).to_have_count(1)
 
 
 def test_disabled__shows_and_changes_nothing(visitor):
