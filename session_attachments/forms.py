@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import SuspiciousFileOperation, ValidationError
 from django.core.files.uploadedfile import UploadedFile
@@ -38,6 +38,7 @@ from .bundles import Bundle
 from .exceptions import (
     AttachmentError,
     BadName,
+    ClaimConflict,
     DuplicateName,
     NotFound,
     PreconditionFailed,
@@ -49,6 +50,8 @@ from .widgets import AttachmentsWidget, AttachmentWidget, Submission
 
 #: What a visitor reads of a name that a storage of the site cannot use.
 UNUSABLE = _("A file's name cannot be used here. Rename the file, and attach it again.")
+#: Of files that would be saved twice; only a forged or broken page can have them.
+SHARED = _("Two fields have the same file. Open the page anew, and attach it again.")
 
 
 class AttachmentsField(Field):
@@ -340,25 +343,33 @@ class AttachmentField(AttachmentsField):
         return True
 
 
+class Attached(NamedTuple):
+    """A field of a form, and the files it has."""
+
+    form: BaseForm
+    name: str
+    files: list[AttachmentFile]
+
+
 @contextlib.contextmanager
 def claiming(*forms: BaseForm | BaseFormSet[Any]) -> Iterator[None]:
     """Claim the files of valid forms, for a block that saves them: all, once, or none.
 
     Forms that a formset deletes keep theirs. The block runs in a transaction, the
     caller's where there is one; see `claims.claim`. Where the files cannot be had,
-    because one was removed in another tab or the form was submitted twice, or where the
-    site's storage can make no path of a name, their fields get an error for the
-    visitor, and the `AttachmentError` is raised.
+    because one was removed in another tab or the form was submitted twice, or where two
+    fields have the same one, or the site's storage can make no path of a name, their
+    fields get an error for the visitor, and the `AttachmentError` is raised.
     """
     attached = list(_attached(forms))
+    _check_unshared(attached)
     try:
         with claims.claim([file for _, _, files in attached for file in files]):
             yield
             _submit(attached)
     except AttachmentError as error:
-        gone = [(form, name) for form, name, files in attached if _are_gone(files)]
-        for form, name in gone or [(form, name) for form, name, _ in attached]:
-            form.add_error(name, ValidationError(str(error), error.code))
+        gone = [each for each in attached if _are_gone(each.files)]
+        _tell(error, gone or attached)
         raise
     except (SuspiciousFileOperation, OSError, UnicodeEncodeError) as error:
         lent = [file for _, _, files in attached for file in files]
@@ -366,12 +377,11 @@ def claiming(*forms: BaseForm | BaseFormSet[Any]) -> Iterator[None]:
             raise
         refused = BadName(UNUSABLE)
         meant = [
-            (form, name)
-            for form, name, files in attached
-            if any(str(file.name) in str(error) for file in files)
+            each
+            for each in attached
+            if any(str(file.name) in str(error) for file in each.files)
         ]
-        for form, name in meant or [(form, name) for form, name, _ in attached]:
-            form.add_error(name, ValidationError(str(refused), refused.code))
+        _tell(refused, meant or attached)
         raise refused from error
 
 
@@ -389,9 +399,7 @@ def step_data(form: BaseForm | BaseFormSet[Any]) -> Any:
     return data
 
 
-def _attached(
-    forms: Iterable[BaseForm | BaseFormSet[Any]],
-) -> Iterator[tuple[BaseForm, str, list[AttachmentFile]]]:
+def _attached(forms: Iterable[BaseForm | BaseFormSet[Any]]) -> Iterator[Attached]:
     """Each form's fields that have files, and these."""
     for form in forms:
         if isinstance(form, BaseFormSet):
@@ -405,12 +413,10 @@ def _attached(
                 found = value if isinstance(value, list) else [value]
                 files = [file for file in found if isinstance(file, AttachmentFile)]
                 if files:
-                    yield form, name, files
+                    yield Attached(form, name, files)
 
 
-def _submit(
-    attached: Collection[tuple[BaseForm, str, list[AttachmentFile]]],
-) -> None:
+def _submit(attached: Iterable[Attached]) -> None:
     """Remember each form's submission; raise `ClaimConflict` where one came between.
 
     Without JavaScript both of two clicks bring the files along, so that there are
@@ -424,6 +430,24 @@ def _submit(
             submitted[submissions.digest_of(bundle)] = field.times_submitted
     for digest, times in submitted.items():
         submissions.submit(digest, before=times)
+
+
+def _check_unshared(attached: Iterable[Attached]) -> None:
+    """Raise `ClaimConflict` where two fields have a file, which each would save."""
+    seen: set[Attachment] = set()
+    for each in attached:
+        rows = {file.attachment for file in each.files}
+        if seen & rows:
+            shared = ClaimConflict(SHARED)
+            _tell(shared, [each])
+            raise shared
+        seen |= rows
+
+
+def _tell(error: AttachmentError, attached: Iterable[Attached]) -> None:
+    """Let these fields show the error to the visitor."""
+    for each in attached:
+        each.form.add_error(each.name, ValidationError(str(error), error.code))
 
 
 def _is_about_a_name(error: Exception, files: Iterable[AttachmentFile]) -> bool:

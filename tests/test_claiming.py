@@ -25,6 +25,7 @@ from session_attachments import claims, storage, sweep
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import Busy, ClaimConflict, StorageFailed
 from session_attachments.forms import (
+    SHARED,
     UNUSABLE,
     AttachmentsField,
     claiming,
@@ -648,16 +649,33 @@ def test_claiming__what_clean_leaves_out_stays(client):
     assert list(attached(client, "draft")) == ["b.txt"]
 
 
-def test_claiming__two_fields_of_one_bundle(client):
-    class Form(forms.Form):
-        a = AttachmentsField(bundle="draft")
-        b = AttachmentsField(bundle="draft")
+class Two(forms.Form):
+    a = AttachmentsField(bundle="draft")
+    b = AttachmentsField(bundle="draft")
 
+
+def test_claiming__two_fields_with_one_file_are_refused(client):
+    """Each would save it."""
     attach(client, "draft", "a.txt")
     with visiting(client):
-        form = clean(Form)
-        with claiming(form):
-            pass
+        form = clean(Two)
+        with pytest.raises(ClaimConflict), claiming(form):
+            raise AssertionError
+        assert form.errors == {"b": [SHARED]}
+        assert codes(form, "b") == ["claim_conflict"]
+    assert list(attached(client, "draft")) == ["a.txt"]
+
+
+def test_claiming__two_fields_that_share_out_the_files_of_one_bundle(client):
+    class Form(Two):
+        def clean(self):
+            first, second = self.cleaned_data["a"]
+            return {"a": [first], "b": [second]}
+
+    attach(client, "draft", "a.txt")
+    attach(client, "draft", "b.txt")
+    with visiting(client), claiming(clean(Form)):
+        pass
     assert attached(client, "draft") == {}
 
 
@@ -695,6 +713,19 @@ def test_formset__a_conflict_is_an_error_of_its_form(client, monkeypatch, event)
     assert response.context["form"].errors[0] == {}
     assert response.context["form"].errors[1] == {"cv": [CONFLICT]}
     assert not Application.objects.exists()
+
+
+def test_formset__a_row_that_has_the_bundle_of_another_saves_no_copy(client):
+    """Forged, or by a script of the site that copies a row as it is."""
+    data = formset_data(client) | {"form-0-name": "Ann", "form-1-name": "Bob"}
+    data["form-1-cv-bundle"] = data["form-0-cv-bundle"]
+    attach(client, data["form-0-cv-bundle"], "a.pdf", PDF)
+    response = client.post("/applications/", data)
+    assert response.context["form"].errors == [{}, {"cv": [SHARED]}]
+    assert not Application.objects.exists()
+    data |= {"form-1-DELETE": "on"}
+    assert client.post("/applications/", data).status_code == 302
+    assert [row.name for row in Application.objects.all()] == ["Ann"]
 
 
 def test_formset__a_form_that_was_submitted_is_a_change(client):
