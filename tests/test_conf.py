@@ -3,6 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from session_attachments.conf import Conf, Setting, conf, duration
@@ -180,11 +181,21 @@ def test_duration__stays_in_the_calendar(value):
         duration(value)
 
 
+TEXT = (Path(__file__).parent.parent / "docs" / "settings.md").read_text("utf-8")
+
+
 def test_documentation__has_every_setting():
     """Name, unit, default and meaning are written once; here they are copied."""
-    text = (Path(__file__).parent.parent / "docs" / "settings.md").read_text("utf-8")
-    rows = re.findall(r"^\| `SESSION_ATTACHMENTS_.*", text, re.MULTILINE)
+    rows = re.findall(r"^\| `SESSION_ATTACHMENTS_.*", TEXT, re.MULTILINE)
     assert rows == [line(setting) for setting in SETTINGS]
+
+
+def test_documentation__of_djangos_settings_knows_their_defaults():
+    table = TEXT.partition("## Settings of Django that matter here\n")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    assert [name for name in rows if not hasattr(global_settings, name)] == []
+    for name in "DATA_UPLOAD_MAX_NUMBER_FIELDS", "DATA_UPLOAD_MAX_NUMBER_FILES":
+        assert f" {getattr(global_settings, name)} " in rows[name]
 
 
 def line(setting: Setting):

@@ -521,6 +521,18 @@ def test_bundle__one_form_class_never_lends_it_to_two_forms():
     assert a["attachments"].data.bundle_id != b["attachments"].data.bundle_id
 
 
+def test_shown__is_one_field_for_each_file(client, settings):
+    """As the settings of Django are documented to count them."""
+    data = open_page(client, "/mail/")
+    for name in ("a.txt", "b.txt", "c.txt"):
+        attach(client, bundle_in(data), name)
+    again = shown_again(client, client.post("/mail/", data)) | {"subject": "Hello"}
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 4
+    assert client.post("/mail/", again).status_code == 400
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 5
+    assert client.post("/mail/", again).status_code == 302
+
+
 # -- the session
 
 
