@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from session_attachments import testing
-from session_attachments.forms import AttachmentsField
+from session_attachments import claims, exceptions, submissions, testing, workflow
+from session_attachments.exceptions import (
+    AccessRefused,
+    BadName,
+    Busy,
+    ClaimConflict,
+    Maintenance,
+    StorageFailed,
+)
+from session_attachments.forms import UNUSABLE, AttachmentsField
 from session_attachments.models import Attachment, AttachmentFile
 
 TEXT = (settings.BASE_DIR / "docs" / "forms.md").read_text(encoding="utf-8")
@@ -47,9 +55,36 @@ def test_options__are_those_of_the_field():
     assert set(table("Options")) == own | inherited
 
 
-def test_codes__are_those_of_the_field():
+# Of the whole field, and worded by the exception.
+REFUSALS = [
+    AccessRefused(),
+    Maintenance(),
+    BadName(UNUSABLE),
+    Busy(),
+    ClaimConflict(),
+    StorageFailed(),
+]
+
+
+def test_codes__are_those_of_the_field_and_of_what_refuses_it():
     codes = table("What a visitor reads")
-    assert set(codes) == set(AttachmentsField().error_messages)
+    own = set(AttachmentsField().error_messages)
+    assert len(codes) == len(set(codes))
+    assert set(codes) == own | {refusal.code for refusal in REFUSALS}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_messages__are_those_of_what_refuses_the_field(refusal):
+    assert f"| `{refusal.code}` | {refusal} " in TEXT
+
+
+@pytest.mark.parametrize("function", [claims.claim, submissions.submit, workflow.admit])
+def test_codes__name_what_the_field_asks_for(function):
+    """Each of these says what it raises."""
+    said = re.findall(r"`(\w+)`", inspect.getdoc(function))
+    raised = {name for name in said if hasattr(exceptions, name)}
+    assert raised
+    assert raised <= {type(refusal).__name__ for refusal in REFUSALS}
 
 
 @pytest.mark.parametrize("code", ["missing", "spent", "gone", "required"])
