@@ -1216,14 +1216,16 @@ export class SessionAttachments extends Base {
 
   /** Take files in: an array, a FileList, or what a drop or a paste carries. */
   async add(source) {
-    let files = source;
-    if (globalThis.DataTransfer && source instanceof DataTransfer) {
-      const broken = (name) => {
-        this.#fail(new Entry(name), { code: "unreadable", isFinal: true });
-      };
-      files = await this.#job(filesOf(source, broken));
+    if (!(globalThis.DataTransfer && source instanceof DataTransfer)) {
+      this.#take([...source]);
+      return;
     }
-    this.#take([...files]);
+    const broken = (name) => {
+      this.#fail(new Entry(name), { code: "unreadable", isFinal: true });
+    };
+    // Taken before the job ends: in between, a form that waits would find nothing to wait
+    // for, and go without them.
+    await this.#job(filesOf(source, broken).then((files) => this.#take(files)));
   }
 
   /** Cancel the upload of that name. */

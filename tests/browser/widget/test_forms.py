@@ -235,6 +235,31 @@ def test_submit__waits_for_a_removal(visitor):
     page.expect_sent("spam.txt")
 
 
+DROP_A_FOLDER = """() => {
+    // A disk that takes its time.
+    const file = new File(["inside"], "inside.txt");
+    const entry = {isDirectory: false, name: file.name, file: (done) => done(file)};
+    const parts = [[entry], []];
+    const readEntries = (done) => setTimeout(() => done(parts.shift()), 1000);
+    const folder = {
+        isDirectory: true, name: "folder", createReader: () => ({readEntries}),
+    };
+    DataTransferItem.prototype.webkitGetAsEntry = () => folder;
+    const dropped = new DataTransfer();
+    dropped.items.add(new File([], "folder"));
+    document.querySelector("session-attachments").add(dropped);
+}"""
+
+
+def test_submit__waits_for_a_folder_that_is_read(visitor):
+    """And then for the files that were in it."""
+    page = visitor.open()
+    fill(page)
+    page.page.evaluate(DROP_A_FOLDER)
+    page.submit()
+    page.expect_sent("inside.txt")
+
+
 def test_submit__reset_while_it_waits(visitor):
     page = visitor.open()
     page.page.get_by_label("Subject").evaluate("input => input.defaultValue = 'Kept'")
