@@ -1174,6 +1174,8 @@ export class SessionAttachments extends Base {
   #isListed = false; // whether the server's list has come
   #isDelayed = false; // whether an upload has had to wait since the last that ended
   #token = null; // the CSRF cookie when the page came
+  #early = []; // files that were chosen before the script had come
+  #unwanted = new Set(); // public ids of those whose box had been ticked by then
 
   constructor() {
     super();
@@ -1362,6 +1364,7 @@ export class SessionAttachments extends Base {
     this.#listening = new AbortController();
     this.#listen(this.#listening.signal);
     this.#start();
+    this.#take(this.#early.splice(0));
   }
 
   // Where browsers can move an element without taking it out, uploads go on.
@@ -1455,7 +1458,10 @@ export class SessionAttachments extends Base {
     observer.observe(this.#bundle, { attributeFilter: ["name"] });
   }
 
-  /** What works without JavaScript is no longer shown, and must not be sent either. */
+  /**
+   * What works without JavaScript is no longer shown, and must not be sent either. What
+   * the visitor has done with it meanwhile counts.
+   */
   #takeOver() {
     const input = this.#plain;
     if (input?.id && !this.id) {
@@ -1468,9 +1474,15 @@ export class SessionAttachments extends Base {
     if (list) {
       // What the page has shown counts until the server's list is here.
       this.append(...list.querySelectorAll("input[type=hidden]"));
+      const ticked = list.querySelectorAll("input[type=checkbox]:checked");
+      for (const { value } of ticked) this.#unwanted.add(value);
       list.remove();
     }
-    if (input) input.disabled = true;
+    if (input) {
+      this.#early.push(...input.files);
+      input.value = "";
+      input.disabled = true;
+    }
   }
 
   /** Tell the form which files the visitor sees, so that none gets lost unnoticed. */
@@ -1479,8 +1491,9 @@ export class SessionAttachments extends Base {
     if (!this.#isListed || !bundle?.name.endsWith("-bundle")) return;
     const name = bundle.name.replace(/-bundle$/, "-shown");
     const ids = [...this.#entries.values()]
-      .map((entry) => (entry.item ?? entry.problem?.item)?.etag.replaceAll('"', ""))
-      .filter(Boolean);
+      .map((entry) => entry.item ?? entry.problem?.item)
+      .filter(Boolean)
+      .map(publicId);
     const inputs = [...this.children].filter((child) => child.name === name);
     if (inputs.map((input) => input.value).join() === ids.join()) return;
     for (const input of inputs) input.remove();
@@ -1952,8 +1965,9 @@ export class SessionAttachments extends Base {
 
   #present(item) {
     let entry = this.#entries.get(item.name);
-    if (!entry && Date.now() - this.#cancelled.get(item.name) < 10_000) {
-      // Stored although it was cancelled: the last byte was faster.
+    // Stored although it was cancelled: the last byte was faster.
+    const isLate = Date.now() - this.#cancelled.get(item.name) < 10_000;
+    if (!entry && (isLate || this.#unwanted.delete(publicId(item)))) {
       entry = new Entry(item.name);
       entry.item = item;
       this.#entries.set(item.name, entry);
@@ -2480,6 +2494,11 @@ function takesFiles(event) {
 function renamed(file, name) {
   if (file.name === name) return file;
   return new File([file], name, { type: file.type, lastModified: file.lastModified });
+}
+
+/** By which a form names the file. */
+function publicId({ etag }) {
+  return etag.replaceAll('"', "");
 }
 
 function randomId() {

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..browsing import Held, wait_until
+from .conftest import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("widget")]
 
@@ -743,6 +744,37 @@ def test_parser__is_slower_than_the_script(visitor):
     page.page.locator("label", has_text="Attachments").click()
     expect(page.add).to_be_focused()
     page.attach(("spam.txt", b"spam"))
+    page.expect_stored("spam.txt")
+    fill(page)
+    page.submit()
+    page.expect_sent("spam.txt")
+
+
+def test_script_that_comes_late__takes_the_chosen_files(visitor):
+    """They were in the input that works without it."""
+    page = visitor.context.new_page()
+    script = Held(page, "GET", "**/attachments.js")
+    page.goto(visitor.site.url + "several/", wait_until="commit")
+    files = [{"name": "early.txt", "mimeType": "text/plain", "buffer": b"early"}]
+    page.get_by_label("Attachments").set_input_files(files)
+    script.take().continue_()
+    page = Page(page, visitor)
+    page.expect_stored("early.txt")
+    fill(page)
+    page.submit()
+    page.expect_sent("early.txt")
+
+
+def test_script_that_comes_late__removes_what_was_ticked(visitor):
+    page = visitor.open()
+    page.page.evaluate("document.forms[0].noValidate = true")
+    page.attach(("spam.txt", b"spam"), ("egg.txt", b"egg"))
+    page.expect_stored("spam.txt", "egg.txt")
+    script = Held(page.page, "GET", "**/attachments.js")
+    page.page.get_by_role("button", name="Send").click(no_wait_after=True)
+    expect(page.page.locator(".errorlist")).to_be_visible()
+    page.page.get_by_label("Remove egg.txt").check()
+    script.take().continue_()
     page.expect_stored("spam.txt")
     fill(page)
     page.submit()
