@@ -731,8 +731,14 @@ class Gate {
   #isPassing = false;
   #submitter = null;
 
-  /** Whether the form has been let through, and may be on its way. */
+  /** Whether the form has been let through since the page was shown. */
   passed = false;
+
+  /**
+   * Whether it is on its way, as far as anybody can tell: an answer that is no page, such
+   * as a download, is not seen from here. So it ends when the visitor goes on with files.
+   */
+  leaving = false;
 
   static of(form) {
     if (!Gate.#gates.has(form)) Gate.#gates.set(form, new Gate(form));
@@ -766,8 +772,14 @@ class Gate {
   #submitted(event) {
     if (event.target !== this.#form || event.defaultPrevented) return;
     const concerned = [...this.#members].filter((member) => member.concerned());
-    if (this.#isPassing || !concerned.length) {
-      this.passed = true;
+    // Sent once more by an impatient click, there is nothing left to look at: its files
+    // are used up. What becomes of it, the server says.
+    if (this.#isPassing || this.leaving || !concerned.length) {
+      this.passed = this.leaving = true;
+      // Unless the page sends it by itself, which it says after us.
+      setTimeout(() => {
+        if (event.defaultPrevented) this.leaving = false;
+      });
       return;
     }
     event.preventDefault();
@@ -1408,6 +1420,7 @@ export class SessionAttachments extends Base {
 
   formResetCallback() {
     if (!this.#listening) return;
+    this.#stay();
     this.#hold?.end(false);
     this.#queue.close();
     for (const entry of [...this.#entries.values()]) {
@@ -1595,7 +1608,7 @@ export class SessionAttachments extends Base {
     on(document, "paste", (event) => this.#paste(event));
     on(window, "online", () => this.#back());
     on(document, "visibilitychange", () => {
-      if (document.visibilityState === "visible" && !this.busy) this.refresh();
+      if (document.visibilityState === "visible") this.#lookAgain();
     });
     on(window, "pageshow", (event) => {
       if (event.persisted) this.#shownAgain();
@@ -1605,7 +1618,17 @@ export class SessionAttachments extends Base {
   /** The connection is there again. */
   #back() {
     this.#queue?.wake();
-    if (!this.busy) this.refresh();
+    this.#lookAgain();
+  }
+
+  /** Much may have happened; but that a form on its way has used its files up is no loss. */
+  #lookAgain() {
+    if (!this.busy && !this.#gate?.leaving) this.refresh();
+  }
+
+  /** The visitor goes on with the files of this page: its form is not on its way. */
+  #stay() {
+    if (this.#gate) this.#gate.leaving = false;
   }
 
   /** The visitor came back to this page, as it was left. */
@@ -1615,6 +1638,7 @@ export class SessionAttachments extends Base {
     setTimeout(() => {
       if (this.#gate) this.#gate.passed = false; // when all its members have looked
     });
+    this.#stay();
     this.refresh({ reset });
   }
 
@@ -1683,6 +1707,7 @@ export class SessionAttachments extends Base {
 
   #take(files) {
     if (this.#isDisabled || !this.#queue) return;
+    if (files.length) this.#stay();
     const names = new Set();
     for (const file of files) {
       // Two of one folder tree may have the same name, and none may get lost.
@@ -1763,6 +1788,7 @@ export class SessionAttachments extends Base {
   }
 
   #retry(entry) {
+    this.#stay();
     if (entry.problem.code === "notRemoved") {
       this.#remove(entry);
       return;
@@ -1988,6 +2014,7 @@ export class SessionAttachments extends Base {
     if (entry.removing) return entry.removing;
     const view = this.#view(entry);
     if (!this.#emit("removing", view, { cancelable: true })) return Promise.resolve();
+    this.#stay();
     const { item } = entry;
     // This very file, not one that another tab has put in its place.
     const match = { "If-Match": item.etag };

@@ -109,6 +109,8 @@ def page(request, kind):
             button = request.POST.get("button", "")
             mails = request.session.get("mails", [])
             request.session["mails"] = [*mails, [button, received]]
+            if "late" in request.GET:
+                time.sleep(3)
             return redirect("sent")
     context = {"form": form, "kind": kind, "is_formset": form_class is Rows}
     context["forms"] = [form, form_class()]

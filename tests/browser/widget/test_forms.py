@@ -343,6 +343,76 @@ def test_submit__a_removal_that_fails_is_not_forgotten(visitor):
     page.expect_sent("spam.txt")
 
 
+def test_submit__once_more_while_it_is_on_its_way(visitor):
+    """By an impatient click: the files that are used up are no loss to tell of."""
+    page = visitor.open("wide/?late")
+    page.attach(("spam.txt", b"spam"))
+    page.expect_stored("spam.txt")
+    page.page.evaluate(
+        """() => void (async () => {
+            const send = document.querySelector("[value=send]");
+            const { url } = document.querySelector("session-attachments").attributes;
+            send.click();
+            while ((await (await fetch(url.value)).json()).length);
+            document.dispatchEvent(new Event("visibilitychange"));
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            send.click();
+        })()"""
+    )
+    error = page.page.locator(".errorlist")
+    expect(error).to_contain_text("This form has been submitted already.")
+    wait_until(lambda: len(visitor.sent()) == 1)
+
+
+def test_submit__again_on_a_page_that_has_stayed(visitor):
+    """The answer was no page: what is done from then on is waited for and looked at."""
+    page = visitor.open()
+    fill(page)
+    page.attach(("spam.txt", b"spam"), ("egg.txt", b"egg"))
+    page.expect_stored("spam.txt", "egg.txt")
+    page.page.route(
+        "**/several/",
+        lambda route: (
+            route.fulfill(status=204)
+            if route.request.method == "POST"
+            else route.fallback()
+        ),
+    )
+    with page.page.expect_response(lambda response: response.status == 204):
+        page.submit()
+    page.page.unroute("**/several/")
+    removals = Held(page.page, "DELETE")
+    page.button("Remove egg.txt").click()
+    removal = removals.take()
+    page.submit()
+    expect(page.notice).to_contain_text("is sent as soon as")
+    removal.continue_()
+    page.expect_sent("spam.txt")
+
+
+def test_submit__again_where_the_page_sends_it_itself(visitor, too_large):
+    """It says so by `preventDefault()`: nothing is on its way that we know of."""
+    page = visitor.open()
+    fill(page)
+    page.page.evaluate(
+        """() => {
+            window.submits = 0;
+            document.forms[0].addEventListener("submit", (event) => {
+                event.preventDefault();
+                window.submits += 1;
+            });
+        }"""
+    )
+    page.attach(("spam.txt", b"spam"))
+    page.expect_stored("spam.txt")
+    page.submit()
+    wait_until(lambda: page.page.evaluate("window.submits") == 1)
+    visitor.context.request.get(visitor.site.url + "sign-out/")
+    page.submit()
+    expect(page.notice).to_contain_text("Not sent yet")
+    assert page.page.evaluate("window.submits") == 1
+
+
 def test_submit__other_listeners_see_the_one_that_is_let_through(visitor):
     page = visitor.open()
     fill(page)
