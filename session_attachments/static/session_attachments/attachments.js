@@ -1141,8 +1141,6 @@ class Entry {
 
 const elements = new Set(); // those in the document
 
-const askToStay = (event) => event.preventDefault();
-
 const door = new Door(globalThis.navigator?.locks);
 
 // In Node there are no elements, but what is above them is tested there.
@@ -1161,6 +1159,12 @@ export class SessionAttachments extends Base {
     "url",
   ];
   static #sheet = null;
+
+  /** Not where a form goes that did not want to wait. */
+  static #askToStay = (event) => {
+    const isLost = (element) => element.busy && !element.#gate?.leaving;
+    if ([...elements].some(isLost)) event.preventDefault();
+  };
 
   #internals;
   #parts;
@@ -2136,10 +2140,7 @@ export class SessionAttachments extends Base {
   /** Wait until all is uploaded; promises false when the visitor thinks better of it. */
   async #wait() {
     const view = { count: this.#queue.size };
-    if (!this.#emit("waiting", view, { cancelable: true, plural: true })) {
-      removeEventListener("beforeunload", askToStay);
-      return true;
-    }
+    if (!this.#emit("waiting", view, { cancelable: true, plural: true })) return true;
     this.#hold = {};
     const ended = new Promise((resolve) => {
       this.#hold.end = resolve;
@@ -2490,11 +2491,9 @@ export class SessionAttachments extends Base {
     if (kind === "changed" && this.busy) this.#notify(null);
     this.#tick(entries.some((entry) => entry.state === "retrying"));
     // Only while there is something to lose: it can keep a page out of the cache.
-    if ([...elements].some((element) => element.busy)) {
-      addEventListener("beforeunload", askToStay);
-    } else {
-      removeEventListener("beforeunload", askToStay);
-    }
+    const ask = SessionAttachments.#askToStay;
+    if ([...elements].some((element) => element.busy)) addEventListener("beforeunload", ask);
+    else removeEventListener("beforeunload", ask);
     if (!this.busy) for (const resolve of this.#waiters.splice(0)) resolve();
   }
 

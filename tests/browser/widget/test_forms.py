@@ -457,6 +457,26 @@ def test_submit__does_not_wait_where_the_page_does_not_want_to(visitor):
     assert page.page.evaluate("window.asked") == 1
 
 
+def test_submit__does_not_wait__nor_ask_whether_to_stay(visitor):
+    """Not even when something has come in between."""
+    page = visitor.open()
+    fill(page)
+    asked = []
+    page.page.on("dialog", lambda dialog: asked.append(dialog.type))
+    page.attach(("first.txt", b"makes the session"))
+    page.expect_stored("first.txt")
+    page.page.evaluate(
+        """() => document.addEventListener(
+            "attachments-waiting", (event) => event.preventDefault())"""
+    )
+    Held(page.page, "PUT")
+    page.attach(("spam.txt", b"spam"))
+    expect(page.row("spam.txt").get_by_role("progressbar")).to_be_visible()
+    page.submit()
+    page.expect_sent("first.txt")
+    assert asked == []
+
+
 def test_submit__several_fields_in_a_form(visitor):
     page = visitor.open("two/")
     first = page.element.nth(0)
