@@ -223,13 +223,17 @@ export function describeTypes(accept, texts = TEXTS) {
 
 // ========================================================================== names
 
-/** The name as the server will keep it, or "" where it cannot be one. */
+/**
+ * The name as the server will keep it, or "" where it cannot be one.
+ *
+ * Unprintable is what Python's `str.isprintable` says: the only space is U+0020.
+ */
 export function cleanName(name) {
   const cleaned = name
     .split(/[/\\]/)
     .pop()
+    .replace(/(?! )[\p{C}\p{Z}]/gu, "")
     .normalize("NFC")
-    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "")
     .trim();
   return [".", ".."].includes(cleaned) ? "" : cleaned;
 }
