@@ -147,10 +147,21 @@ const ALIASES = {
   "image/pjpeg": ["image/jpeg"],
   "audio/mp3": ["audio/mpeg"],
   "audio/wav": ["audio/x-wav"],
+  "audio/x-m4a": ["audio/mp4"],
+  "application/vnd.rar": ["application/x-rar"],
+  "application/x-rar-compressed": ["application/x-rar"],
+  "application/rtf": ["text/rtf"],
+  "application/msword": ["text/rtf"], // where Word is installed
+  "video/mp2t": ["text/plain"], // or TypeScript: both end in .ts
 };
 
-// What a file that looks like plain text may be in the end.
-const TEXTUAL = /^(text\/|message\/|application\/.*(json|xml|yaml|toml|csv|tex)\b)/;
+// Of these, one is taken for another, or for plain text, by who looks into the file.
+const TEXTUAL =
+  /^(text\/|message\/|application\/.*(json|xml|yaml|toml|csv|tex|script|sql|-sh|php|perl|python|ruby)\b)/;
+
+// And of these for a plain zip.
+const ZIPPED =
+  /^application\/(vnd\.(openxmlformats-officedocument|oasis\.opendocument)\.|vnd\.ms-.*macroenabled|java-archive|.*\+zip)/;
 
 /**
  * Whether a file may be of an accepted type, as far as a browser can tell.
@@ -163,8 +174,9 @@ export function accepts(accept, { name, type }) {
   if (!patterns.length) return true;
   const kind = (type || "").toLowerCase();
   const kinds = [kind, ...(ALIASES[kind] ?? [])];
-  if (/\.csv$/i.test(name)) kinds.push("text/csv", "text/plain"); // Excel's, they say
-  const isTextual = kinds.includes("text/plain");
+  if (/\.csv$/i.test(name)) kinds.push("text/csv"); // Excel's, they say
+  if (kinds.some((each) => ZIPPED.test(each))) kinds.push("application/zip");
+  const isTextual = kinds.some((each) => TEXTUAL.test(each));
   const isUnknown = kind === "" || kind === "application/octet-stream";
   return patterns.some((pattern) => {
     if (pattern.startsWith(".")) return name.toLowerCase().endsWith(pattern);
