@@ -1206,7 +1206,7 @@ export class SessionAttachments extends Base {
   #isListed = false; // whether the server's list has come
   #isDelayed = false; // whether an upload has had to wait since the last that ended
   #token = null; // the CSRF cookie when the page came
-  #early = []; // files that were chosen before the script had come
+  #early = []; // files that came before it has started
   #unwanted = new Set(); // public ids of those whose box had been ticked by then
 
   constructor() {
@@ -1726,7 +1726,11 @@ export class SessionAttachments extends Base {
   }
 
   #take(files) {
-    if (this.#isDisabled || !this.#queue) return;
+    if (this.#isDisabled) return;
+    if (!this.#queue) {
+      this.#early.push(...files);
+      return;
+    }
     if (files.length) this.#stay();
     const names = new Set();
     for (const file of files) {

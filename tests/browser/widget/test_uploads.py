@@ -609,6 +609,20 @@ def test_api__files_and_methods(visitor):
     ]
 
 
+def test_api__files_for_an_element_that_has_not_started(visitor):
+    page = visitor.open("shared/")
+    page.page.evaluate(
+        """() => {
+            const element = document.createElement("session-attachments");
+            element.add([new File(["spam"], "spam.txt")]);
+            element.setAttribute("multiple", "");
+            element.setAttribute("url", "/attachments/another/");
+            document.querySelector("session-attachments").replaceWith(element);
+        }"""
+    )
+    page.expect_stored("spam.txt")
+
+
 def test_api__another_url(visitor):
     """A list that was asked for before is not this bundle's."""
     page = visitor.open("shared/")
