@@ -62,14 +62,15 @@ class Visitor:
 class Page:
     """A page with the element, as its visitor sees it."""
 
-    def __init__(self, page, visitor, element="session-attachments"):
+    def __init__(self, page, visitor, element="session-attachments", *, is_listed=True):
         self.page, self.visitor = page, visitor
         self.element = page.locator(element)
         self.rows = self.element.get_by_role("listitem")
         self.add = self.element.locator("button.add")
         self.notice = self.element.locator(".notice")
         self.live = self.element.get_by_role("status")
-        self.ready()
+        if is_listed:
+            self.ready()
 
     def ready(self):
         """The script has run, and the server's list is there."""

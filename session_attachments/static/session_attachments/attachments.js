@@ -1463,7 +1463,9 @@ export class SessionAttachments extends Base {
     const queue = this.#queue;
     this.#chooseBundle();
     this.#render();
-    this.refresh().then(() => {
+    // Uploads go after the list, which says what bundle it is; but not never, if a server
+    // or a proxy keeps the answer to itself.
+    Promise.race([this.refresh(), late(15_000)]).then(() => {
       if (this.#queue !== queue) return;
       this.#fresh = null;
       queue.open();
@@ -2130,8 +2132,7 @@ export class SessionAttachments extends Base {
     const before = this.#etags();
     if (this.#isInQuestion) {
       // Without an answer in time the form's own view will have to say.
-      const late = new Promise((resolve) => setTimeout(resolve, 5000));
-      await Promise.race([this.refresh(), late]);
+      await Promise.race([this.refresh(), late(5000)]);
     }
     // What came meanwhile, or was cancelled too late and is being removed.
     if (isAwaited && this.busy && !(await this.#wait())) return false;
@@ -2535,6 +2536,11 @@ export class SessionAttachments extends Base {
 /** Whether a drop there is taken by the page itself: a file input. */
 function takesFiles(event) {
   return event.composedPath()[0]?.matches?.("input[type=file]") ?? false;
+}
+
+/** A promise for those who wait no longer than so many milliseconds. */
+function late(wait) {
+  return new Promise((resolve) => setTimeout(resolve, wait));
 }
 
 function renamed(file, name) {

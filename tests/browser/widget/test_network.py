@@ -5,7 +5,8 @@ import os
 import pytest
 from playwright.sync_api import expect
 
-from ..browsing import wait_until
+from ..browsing import Held, wait_until
+from .conftest import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("widget")]
 
@@ -93,6 +94,24 @@ def test_list_that_does_not_come__focus_and_words(visitor):
     page.element.evaluate("element => element.refresh()")
     expect(page.notice).to_contain_text("The server cannot be reached.")
     expect(again).to_be_focused()
+
+
+def test_list_that_is_never_answered__does_not_hold_the_files_up(visitor):
+    """Nor the form. The clock is turned on: nobody waits that long here."""
+    page = visitor.context.new_page()
+    page.clock.install()
+    Held(page, "GET")
+    page.goto(visitor.site.url + "several/", wait_until="commit")
+    page.get_by_label("Subject").fill("Files")
+    page = Page(page, visitor, is_listed=False)
+    page.attach(("spam.txt", b"spam"))
+    page.submit()
+    expect(page.notice).to_contain_text("is sent as soon as")
+    expect(page.row("spam.txt")).to_contain_text("Waiting")
+    page.page.clock.fast_forward(15_000)
+    expect(page.row("spam.txt")).to_contain_text("Uploaded")
+    page.page.clock.fast_forward(5_000)
+    page.expect_sent("spam.txt")
 
 
 def test_busy_server__retry_after(visitor):
