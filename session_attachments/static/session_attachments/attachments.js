@@ -2208,6 +2208,7 @@ export class SessionAttachments extends Base {
       folder: h("button", { type: "button", class: "quiet", part: "folder" }),
       hint: h("span", { class: "hint", part: "hint" }),
       limits: h("p", { class: "limits", part: "limits", id: "limits" }),
+      help: h("p", { hidden: "", id: "help" }),
       list: h("ul", { class: "list", part: "list", role: "list" }),
       notice: h("div", { class: "notice", part: "notice", hidden: "" }),
       live: h("div", { class: "live", role: "status", "aria-atomic": "false" }),
@@ -2219,11 +2220,16 @@ export class SessionAttachments extends Base {
         webkitdirectory: "",
       }),
     };
-    const look = { type: "button", class: "add", part: "add" };
+    const look = {
+      type: "button",
+      class: "add",
+      part: "add",
+      "aria-describedby": "help limits",
+    };
     parts.add = h("button", look, icon("add"), parts.addText);
     parts.bar = h("div", { class: "bar" }, parts.add, parts.folder, parts.hint);
-    const { bar, limits, list, notice, live, picker, folderPicker } = parts;
-    const inside = [bar, limits, list, notice, live, picker, folderPicker];
+    const { bar, limits, help, list, notice, live, picker, folderPicker } = parts;
+    const inside = [bar, limits, help, list, notice, live, picker, folderPicker];
     parts.zone = h("div", { class: "zone", part: "zone", role: "group" }, ...inside);
     return parts;
   }
@@ -2326,7 +2332,7 @@ export class SessionAttachments extends Base {
   }
 
   #render() {
-    const { zone, add, addText, folder, hint, limits, list, bar } = this.#parts;
+    const { zone, addText, folder, hint, limits, help, list, bar } = this.#parts;
     const texts = this.#texts;
     const isOne = !this.multiple;
     zone.setAttribute("aria-label", this.#labelText() || texts.files);
@@ -2343,7 +2349,7 @@ export class SessionAttachments extends Base {
     limits.hidden = !limits.textContent || this.#isDisabled;
     const accept = this.getAttribute("accept") ?? "";
     Object.assign(this.#parts.picker, { multiple: !isOne, accept });
-    this.#describe(add, input);
+    help.textContent = this.#helpText();
     for (const entry of this.#entries.values()) this.#renderEntry(entry);
     this.#settle();
   }
@@ -2370,14 +2376,13 @@ export class SessionAttachments extends Base {
       .join(" · ");
   }
 
-  /** Let the button have the help and the errors of the field. */
-  #describe(button, input) {
-    const { limits } = this.#parts;
-    const ids = (input?.getAttribute("aria-describedby") ?? "").split(/\s+/);
-    const outside = ids.map((id) => id && this.getRootNode().getElementById?.(id));
-    const all = [...outside, limits.hidden ? null : limits].filter(Boolean);
-    if ("ariaDescribedByElements" in button) button.ariaDescribedByElements = all;
-    else button.setAttribute("aria-describedby", "limits");
+  /** The help and the errors of the field: no reference leads out of a shadow root. */
+  #helpText() {
+    const ids = (this.#plain?.getAttribute("aria-describedby") ?? "").split(/\s+/);
+    return ids
+      .map((id) => (id && this.getRootNode().getElementById?.(id)?.textContent.trim()) || "")
+      .filter(Boolean)
+      .join(" ");
   }
 
   #renderEntry(entry) {

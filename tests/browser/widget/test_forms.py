@@ -613,20 +613,47 @@ def test_required__is_said_by_the_browser(visitor):
         page.expect_sent("slow.bin")
 
 
+def described(page, name, role="button"):
+    """How the accessibility tree describes the first one with that name and role."""
+    with page.devtools() as devtools:
+        nodes = devtools.send("Accessibility.getFullAXTree")["nodes"]
+    return next(
+        node["description"]["value"]
+        for node in nodes
+        if (node.get("name", {}).get("value"), node["role"]["value"]) == (name, role)
+    )
+
+
 def test_label__reaches_the_element(visitor):
     page = visitor.open()
     page.page.locator("label", has_text="Attachments").click()
     expect(page.add).to_be_focused()
     expect(page.element.get_by_role("group", name="Attachments")).to_be_visible()
-    with page.devtools() as devtools:
-        nodes = devtools.send("Accessibility.getFullAXTree")["nodes"]
-    [add] = [
-        node for node in nodes if node.get("name", {}).get("value") == "Add files"
-    ][:1]
-    assert add["role"]["value"] == "button"
-    description = add["description"]["value"]
+    description = described(page, "Add files")
     assert "For instance a résumé." in description
     assert "Up to 100 files" in description
+
+
+def test_help_and_errors__reach_the_element(visitor):
+    """In browsers, too, that know no references from a shadow root to the page."""
+    visitor.context.add_init_script("delete Element.prototype.ariaDescribedByElements")
+    page = visitor.open()
+    page.page.evaluate(
+        """() => {
+            const error = document.createElement("p");
+            error.id = "error";
+            error.textContent = "Something is wrong.";
+            document.forms[0].append(error);
+            const element = document.querySelector("session-attachments");
+            const input = element.querySelector("input[type=file]");
+            const ids = input.getAttribute("aria-describedby");
+            input.setAttribute("aria-describedby", `${ids} error`);
+            element.setAttribute("max-files", "7");
+        }"""
+    )
+    assert described(page, "Add files").startswith(
+        "For instance a résumé. Something is wrong. Up to 7 files"
+    )
 
 
 def test_label__is_one_with_the_input_without_javascript(visitors):
