@@ -2376,13 +2376,17 @@ export class SessionAttachments extends Base {
       .join(" · ");
   }
 
-  /** The help and the errors of the field: no reference leads out of a shadow root. */
+  /**
+   * That the field is required, which no button can have as an attribute; its help and
+   * its errors, to which not every browser lets a reference lead out of a shadow root.
+   */
   #helpText() {
     const ids = (this.#plain?.getAttribute("aria-describedby") ?? "").split(/\s+/);
-    return ids
-      .map((id) => (id && this.getRootNode().getElementById?.(id)?.textContent.trim()) || "")
-      .filter(Boolean)
-      .join(" ");
+    const outside = ids.map(
+      (id) => id && this.getRootNode().getElementById?.(id)?.textContent.trim(),
+    );
+    const texts = [this.required && this.#texts.required, ...outside].filter(Boolean);
+    return [...new Set(texts)].join(" "); // it may be the error, too
   }
 
   #renderEntry(entry) {

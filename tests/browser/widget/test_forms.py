@@ -656,6 +656,18 @@ def test_help_and_errors__reach_the_element(visitor):
     )
 
 
+def test_required__is_said_to_those_who_do_not_see(visitor):
+    """Once, also where it is the error."""
+    page = visitor.open("required/")
+    assert "This field is required." in described(page, "Add files")
+    page.page.evaluate("document.forms[0].noValidate = true")
+    page.submit()
+    expect(page.page.locator(".errorlist")).to_be_visible()
+    page.ready()
+    assert described(page, "Add files").count("This field is required.") == 1
+    assert "required" not in described(visitor.open(), "Add files")
+
+
 def test_label__is_one_with_the_input_without_javascript(visitors):
     page = visitors(java_script_enabled=False).open()
     expect(page.page.get_by_label("Attachments")).to_have_attribute("type", "file")
