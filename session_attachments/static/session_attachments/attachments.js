@@ -2033,6 +2033,11 @@ export class SessionAttachments extends Base {
     const isOther = entry.item !== null && entry.item.etag !== item.etag;
     entry.item = item;
     if (isOther && !entry.upload && !entry.problem) this.#setFile(entry, null);
+    if (isOther && isLate && !entry.upload) {
+      // What it has replaced cannot come back.
+      this.#cancelled.delete(item.name);
+      this.#stored(entry, { item, replaces: true });
+    }
     if (entry.problem?.code === "lost") entry.problem = null;
   }
 

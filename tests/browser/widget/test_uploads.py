@@ -495,6 +495,22 @@ def test_cancel__after_the_last_byte(visitor):
     )
 
 
+def test_cancel__of_a_replacement_after_the_last_byte(visitor):
+    """The old file is gone: what is there now is said, and can be removed."""
+    page = visitor.open()
+    page.attach(("spam.txt", b"old"))
+    page.expect_stored("spam.txt")
+    upload = Held(page.page, "PUT")
+    page.attach(("spam.txt", b"brand new"))
+    assert upload.take().fetch().status == 200
+    page.button("Cancel spam.txt").click()
+    page.expect_said("spam.txt has been replaced")
+    expect(page.row("spam.txt")).to_contain_text("9 bytes · Uploaded")
+    assert page.heard()[-1] == ("stored", "spam.txt")
+    page.element.evaluate("element => element.refresh()")
+    expect(page.live.get_by_text("spam.txt has been replaced")).to_have_count(1)
+
+
 def test_remove__with_the_keyboard(visitor):
     """The focus goes on to the next line's button, after the last one to Add."""
     page = visitor.open()
