@@ -1620,13 +1620,12 @@ export class SessionAttachments extends Base {
       on(input, "cancel", (event) => event.stopPropagation());
     }
     // At the window, where everybody else has had their turn.
-    const isMine = (event) => event.composedPath().includes(this.#dropTarget);
-    on(window, "dragenter", (event) => this.#drag(event, isMine(event)));
-    on(window, "dragover", (event) => this.#drag(event, isMine(event)));
+    on(window, "dragenter", (event) => this.#drag(event));
+    on(window, "dragover", (event) => this.#drag(event));
     on(window, "dragleave", (event) => {
       if (!event.relatedTarget) this.#showDrop(null); // out of the window
     });
-    on(window, "drop", (event) => this.#drop(event, isMine(event)));
+    on(window, "drop", (event) => this.#drop(event));
     on(document, "paste", (event) => this.#paste(event));
     on(window, "online", () => this.#back());
     on(document, "visibilitychange", () => {
@@ -1666,12 +1665,17 @@ export class SessionAttachments extends Base {
 
   // ------------------------------------------------------- what the visitor brings
 
-  get #dropTarget() {
-    return (this.getAttribute("drop") === "form" && this.form) || this;
+  /** Whether a drop there is this element's: on it, or on a form that leaves all to it. */
+  #isMine(event) {
+    const path = event.composedPath();
+    const ofForm = (each) => each.getAttribute("drop") === "form" && path.includes(each.form);
+    const all = [...elements];
+    return this === (all.find((each) => path.includes(each)) ?? all.find(ofForm));
   }
 
-  #drag(event, isMine) {
+  #drag(event) {
     if (!carriesFiles(event) || this.#isDisabled) return;
+    const isMine = this.#isMine(event);
     this.#showDrop(isMine ? "over" : "near");
     if (isMine) {
       event.preventDefault();
@@ -1683,10 +1687,10 @@ export class SessionAttachments extends Base {
     }
   }
 
-  #drop(event, isMine) {
+  #drop(event) {
     if (!carriesFiles(event)) return;
     this.#showDrop(null);
-    if (isMine && !this.#isDisabled) {
+    if (this.#isMine(event) && !this.#isDisabled) {
       event.preventDefault();
       this.add(event.dataTransfer);
     } else if (!takesFiles(event)) {

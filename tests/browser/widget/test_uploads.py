@@ -180,6 +180,22 @@ def test_add__drop_anywhere_on_the_form(visitor, tmp_path):
     page.expect_stored("spam.txt")
 
 
+def test_add__drop_on_a_form_where_two_fields_want_all(visitor, tmp_path):
+    """The first takes it, but for what is dropped on the other one."""
+    page = visitor.open("two/")
+    first, second = page.element.nth(0), page.element.nth(1)
+    for field in (first, second):
+        field.evaluate("element => element.setAttribute('drop', 'form')")
+    for name in ("spam.txt", "egg.txt"):
+        (tmp_path / name).write_text(name)
+    page.drop(tmp_path / "spam.txt", on=page.page.get_by_role("button", name="Reset"))
+    expect(page.row("spam.txt")).to_contain_text("Uploaded")
+    page.drop(tmp_path / "egg.txt", on=second)
+    expect(page.row("egg.txt")).to_contain_text("Uploaded")
+    expect(first.locator(".name")).to_have_text(["spam.txt"])
+    expect(second.locator(".name")).to_have_text(["egg.txt"])
+
+
 PASTE = """([selector, files, text]) => {
     const data = new DataTransfer();
     for (const [name, type] of files) data.items.add(new File(["x"], name, {type}));
