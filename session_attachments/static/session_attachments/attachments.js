@@ -1669,19 +1669,20 @@ export class SessionAttachments extends Base {
   #isMine(event) {
     const path = event.composedPath();
     const ofForm = (each) => each.getAttribute("drop") === "form" && path.includes(each.form);
-    const all = [...elements];
+    const all = [...elements].filter((each) => !each.#isDisabled);
     return this === (all.find((each) => path.includes(each)) ?? all.find(ofForm));
   }
 
   #drag(event) {
-    if (!carriesFiles(event) || this.#isDisabled) return;
+    if (!carriesFiles(event)) return;
     const isMine = this.#isMine(event);
-    this.#showDrop(isMine ? "over" : "near");
+    if (!this.#isDisabled) this.#showDrop(isMine ? "over" : "near");
     if (isMine) {
       event.preventDefault();
       event.dataTransfer.dropEffect = "copy";
     } else if (!event.defaultPrevented && !takesFiles(event)) {
-      // Dropped beside the zone, a file would replace the page, and the form with it.
+      // Dropped beside the zone, or on one that is disabled, a file would replace the page,
+      // and the form with it.
       event.preventDefault();
       event.dataTransfer.dropEffect = "none";
     }
@@ -1690,7 +1691,7 @@ export class SessionAttachments extends Base {
   #drop(event) {
     if (!carriesFiles(event)) return;
     this.#showDrop(null);
-    if (this.#isMine(event) && !this.#isDisabled) {
+    if (this.#isMine(event)) {
       event.preventDefault();
       this.add(event.dataTransfer);
     } else if (!takesFiles(event)) {

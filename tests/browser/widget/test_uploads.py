@@ -196,6 +196,24 @@ def test_add__drop_on_a_form_where_two_fields_want_all(visitor, tmp_path):
     expect(second.locator(".name")).to_have_text(["egg.txt"])
 
 
+def test_add__drop_on_a_disabled_field_keeps_the_page(visitor, tmp_path):
+    """And takes nothing."""
+    page = visitor.open("disabled/")
+    (tmp_path / "spam.txt").write_text("spam")
+    page.drop(tmp_path / "spam.txt")
+    prevented = page.element.evaluate(
+        """(element) => ["dragover", "drop"].map((type) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(["x"], "x.txt"));
+            const init = {dataTransfer, bubbles: true, cancelable: true};
+            return !element.dispatchEvent(new DragEvent(type, init));
+        })"""
+    )
+    assert prevented == [True, True]
+    expect(page.element.locator("[data-drop]")).to_have_count(0)
+    page.expect_stored()
+
+
 PASTE = """([selector, files, text]) => {
     const data = new DataTransfer();
     for (const [name, type] of files) data.items.add(new File(["x"], name, {type}));
