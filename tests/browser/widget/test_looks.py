@@ -260,6 +260,19 @@ def test_language__is_the_visitors(visitors):
     keep_picture(page.page, "german")
 
 
+def test_narrow__nothing_runs_out_of_the_page_without_javascript(visitors):
+    options = {"java_script_enabled": False, "viewport": {"width": 360, "height": 640}}
+    page = visitors(**options).open().page
+    name = f"a-long-name-without-a-space-{'x' * 80}.txt"
+    file = {"name": name, "mimeType": "text/plain", "buffer": b"x"}
+    page.get_by_label("Attachments").set_input_files(file)
+    page.get_by_label("Subject").fill(" ")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_label(f"Remove {name}")).to_be_visible()
+    keep_picture(page, "narrow-without-javascript")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_parts_and_properties__style_it(visitor):
     page = visitor.open("several/")
     page.page.evaluate(
