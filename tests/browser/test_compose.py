@@ -168,6 +168,8 @@ def test_send__the_mail_holds_the_bytes(visitors):
     expect(sent.page.get_by_role("status")).to_have_text("“Four files” was sent.")
     for name, data in files.items():
         assert sent.download("Four files", name) == data
+    # Whatever a name is written with, it is written by itself.
+    expect(sent.page.locator(".file-name[dir=auto]")).to_have_count(len(files))
     address = sent.page.get_by_role("link", name="empty.txt").get_attribute("href")
     assert visitor.context.request.get(visitor.url + address[1:]).status == 200
     stranger = visitors().context.request.get(visitor.url + address[1:])
