@@ -145,6 +145,7 @@ class AttachmentsWidget(Widget):
         max_size = _least(self.field.max_bytes, conf.max_file_size)
         context["widget"] |= {
             "multiple": self.multiple,
+            "drop": context["widget"]["attrs"].pop("drop", ""),
             "bundle_name": f"{name}-bundle",
             "shown_name": f"{name}-shown",
             "remove_name": f"{name}-remove",

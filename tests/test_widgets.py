@@ -15,7 +15,7 @@ from session_attachments import access
 from session_attachments.bundles import Bundle
 from session_attachments.forms import AttachmentField, AttachmentsField
 from session_attachments.testing import visiting
-from session_attachments.widgets import TEXTS, Submission
+from session_attachments.widgets import TEXTS, AttachmentsWidget, Submission
 from tests.mailbox.models import Application
 from tests.visits import Page, clean, element, upload
 
@@ -145,6 +145,15 @@ def test_element__disabled():
     assert "disabled" in dict(page.tags)["session-attachments"]
     file_inputs = [a for tag, a in page.tags if a.get("type") == "file"]
     assert all("disabled" in attributes for attributes in file_inputs)
+
+
+def test_element__has_the_drop_zone_that_the_widget_asks_for():
+    """And its plain input, which knows no such attribute, has not."""
+    field = AttachmentsField(widget=AttachmentsWidget(attrs={"drop": "form"}))
+    page = Page(form_with(field))
+    assert [tag for tag, a in page.tags if "drop" in a] == ["session-attachments"]
+    assert element(form_with(field))["drop"] == "form"
+    assert "drop" not in element(Plain())
 
 
 def test_element__texts_can_be_replaced_by_field():
