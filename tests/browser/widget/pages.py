@@ -171,9 +171,10 @@ def example(request, name):
     if name.endswith(".js"):
         return HttpResponse(EXAMPLES[name], content_type="text/javascript")
     htmx = f"htmx{request.GET.get('htmx', '')}/htmx.js"
-    return show(
-        request, "example.html", {"name": name, "htmx": htmx, "form": Several()}
-    )
+    context = {"name": name, "htmx": htmx, "form": Several()}
+    if name == "htmx-element.html":
+        context["module"] = "htmx-element.js"
+    return show(request, "example.html", context)
 
 
 @require_POST
@@ -183,7 +184,8 @@ def htmx_send(request):
     assert form.is_valid(), form.errors
     with claiming(form):
         received = read(form)
-    return HttpResponse(", ".join(f"{name}: {size}" for name, size, _ in received))
+    text = ", ".join(f"{name}: {size}" for name, size, _ in received)
+    return HttpResponse(text, headers={"HX-Trigger": "mail-sent"})
 
 
 def sign_in(request):

@@ -42,6 +42,19 @@ def test_htmx__with_the_element(visitor, htmx):
         expect(page.page.locator("#answer")).to_have_text(f"slow.bin: {MIB // 4}")
 
 
+def test_htmx__with_the_element__one_mail_after_the_other(visitor, htmx):
+    """The second one has a bundle of its own, and nothing of the first."""
+    page = visitor.open(f"examples/htmx-element.html/?htmx={htmx}")
+    answer = page.page.locator("#answer")
+    for name in ("one.txt", "two.txt"):
+        page.page.get_by_label("Subject").fill("By htmx")
+        page.attach((name, b"spam"))
+        page.expect_stored(name)
+        page.submit()
+        expect(answer).to_have_text(f"{name}: 4")
+        page.expect_stored()
+
+
 def test_htmx__with_an_input(visitor, htmx, too_large):
     page = visitor.open(f"examples/htmx-input.html/?htmx={htmx}").page
     files = page.get_by_label("Files")
