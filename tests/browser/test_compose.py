@@ -283,6 +283,31 @@ def test_login__keeps_the_files_and_logout_removes_them(visitor):
     unsent.expect_stored()
 
 
+def test_login__leads_back_to_the_mail(visitor):
+    """By the page's own link; a new mail is a new one all the same."""
+    mail = visitor.compose()
+    mail.attach(("spam.txt", b"spam"))
+    mail.expect_stored("spam.txt")
+    mail.page.get_by_role("link", name="Staff login").click()
+    mail.page.get_by_label("Username").fill(STAFF["username"])
+    mail.page.get_by_label("Password").fill(STAFF["password"])
+    mail.page.get_by_role("button", name="Log in").click()
+    mail.ready()
+    mail.expect_stored("spam.txt")
+    mail.page.get_by_role("link", name="Sent").click()
+    mail.page.wait_for_url("**/sent/")
+    mail.page.get_by_role("link", name="New mail").click()
+    mail.ready()
+    mail.expect_stored()
+    mail.page.go_back()
+    mail.page.go_back()
+    mail.ready()
+    mail.expect_stored("spam.txt")
+    mail.write("As staff")
+    mail.submit()
+    assert mail.expect_sent().download("As staff", "spam.txt") == b"spam"
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_page__looks_right(visitors, look):
     visitor = visitors(**{"viewport": {"width": 760, "height": 1000}} | LOOKS[look])

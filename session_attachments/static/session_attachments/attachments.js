@@ -1122,6 +1122,24 @@ const PREVIEWS = /^image\/(avif|bmp|gif|jpeg|png|webp)$/;
 
 const REMEMBERED = "session-attachments";
 
+const leftKey = () => `${REMEMBERED} ${location.pathname}`;
+
+/**
+ * What this tab left when it went away from this address: for each place the bundle, and
+ * the CSRF cookie that it had. It is told once: the page after the next is another one.
+ */
+function takeLeft() {
+  try {
+    const left = sessionStorage.getItem(leftKey());
+    sessionStorage.removeItem(leftKey());
+    return JSON.parse(left) ?? {};
+  } catch {
+    return {}; // the visitor lets no page keep anything; in Node there is none
+  }
+}
+
+const left = takeLeft();
+
 /** One line of the list: a stored file, an upload, a problem, or several of them. */
 class Entry {
   item = null; // as the server tells of it
@@ -1545,10 +1563,13 @@ export class SessionAttachments extends Base {
   }
 
   /**
-   * Find the bundle that this page had before a reload or the back button.
+   * Find the bundle that this page had before a reload, the back button or a login.
    *
    * The history's entry remembers it: a second tab, or the same page opened anew, has
-   * an entry of its own. A row that a formset has copied gets a bundle of its own.
+   * an entry of its own. So has the page to which a login leads back, but for the visitor
+   * that is the one that was left. A login changes the CSRF cookie.
+   *
+   * A row that a formset has copied gets a bundle of its own.
    */
   #chooseBundle() {
     const input = this.#bundle;
@@ -1559,7 +1580,9 @@ export class SessionAttachments extends Base {
       this.#use(randomId());
       return;
     }
-    const before = history.state?.[REMEMBERED]?.[this.#place];
+    const { id, token } = left[this.#place] ?? {};
+    const isAfterLogin = token !== this.#tokenCookie;
+    const before = history.state?.[REMEMBERED]?.[this.#place] ?? (isAfterLogin && id);
     if (before && before !== input.value && !isTaken(before)) {
       this.#fresh = input.value;
       this.#use(before);
@@ -1604,6 +1627,18 @@ export class SessionAttachments extends Base {
     history.replaceState({ ...state, [REMEMBERED]: bundles }, "");
   }
 
+  /** The page is left: perhaps for a login, which leads back to its address. */
+  #leave() {
+    if (!this.#isDrawn || !this.#entries.size) return;
+    const here = { id: this.#bundle.value, token: this.#token || this.#tokenCookie };
+    const all = { ...takeLeft(), [this.#place]: here };
+    try {
+      sessionStorage.setItem(leftKey(), JSON.stringify(all));
+    } catch {
+      // Then there is only the way back by the button.
+    }
+  }
+
   #listen(signal) {
     const on = (target, type, call) => target.addEventListener(type, call, { signal });
     const { add, folder, picker, folderPicker } = this.#parts;
@@ -1631,6 +1666,7 @@ export class SessionAttachments extends Base {
     on(document, "visibilitychange", () => {
       if (document.visibilityState === "visible") this.#lookAgain();
     });
+    on(window, "pagehide", () => this.#leave());
     on(window, "pageshow", (event) => {
       if (event.persisted) this.#shownAgain();
     });
@@ -2005,7 +2041,10 @@ export class SessionAttachments extends Base {
       else if (reset && this.#isDrawn) this.#use(randomId());
     }
     for (const item of items) this.#present(item);
-    if (items.length) door.open();
+    if (items.length) {
+      door.open();
+      this.#remember();
+    }
     this.#render();
   }
 

@@ -167,6 +167,57 @@ def test_login__keeps_the_files(visitor):
     page.expect_stored("spam.txt")
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_login__leads_back_to_the_files(visitor, is_refused):
+    """By its own way, in this tab, once; also after the form came back with errors."""
+    page = visitor.open()
+    page.attach(("spam.txt", b"spam"))
+    page.expect_stored("spam.txt")
+    if is_refused:
+        page.page.evaluate("document.forms[0].noValidate = true")
+        page.submit()
+        expect(page.page.locator(".errorlist")).to_be_visible()
+        page.ready()
+        page.expect_stored("spam.txt")
+    page.page.goto(visitor.site.url + "sign-in/")
+    other = visitor.open()
+    other.expect_stored()
+    page.page.goto(visitor.site.url + "several/")
+    page.ready()
+    page.expect_stored("spam.txt")
+    page.page.reload()
+    page.expect_stored("spam.txt")
+    page.page.goto(visitor.site.url + "two/")
+    page.page.goto(visitor.site.url + "several/")
+    page.ready()
+    page.expect_stored()
+    page.page.go_back()
+    page.page.go_back()
+    page.ready()
+    page.expect_stored("spam.txt")
+    fill(page)
+    page.submit()
+    page.expect_sent("spam.txt")
+
+
+def test_login__after_the_form_was_sent(visitor):
+    """What was sent does not come back."""
+    page = visitor.open()
+    page.attach(("spam.txt", b"spam"))
+    page.expect_stored("spam.txt")
+    bundle = page.page.locator("[name=attachments-bundle]").input_value()
+    fill(page)
+    page.submit()
+    page.expect_sent("spam.txt")
+    page.page.goto(visitor.site.url + "sign-in/")
+    page.page.goto(visitor.site.url + "several/")
+    page.ready()
+    page.expect_stored()
+    again = page.page.locator("[name=attachments-bundle]").input_value()
+    assert again != bundle
+    assert again in page.element.get_attribute("url")
+
+
 def test_submit__waits_for_the_uploads(visitor):
     """Visibly, then once, by the button that was pressed."""
     page = visitor.open()
