@@ -1,5 +1,4 @@
 import fcntl
-import gc
 import io
 import os
 import re
@@ -386,15 +385,12 @@ def peak_of_sweeping(count):
     """Bytes that Python held at most, while so many expired."""
     rows = (unsaved(f"{n}.txt", age=9 * DAY) for n in range(count))
     Attachment.objects.bulk_create(rows, batch_size=100)
-    # A collection of garbage takes some memory itself, whenever it comes.
-    gc.disable()
     tracemalloc.start()
     try:
         run(verbosity=0)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        gc.enable()
         assert names() == []
 
 
@@ -402,7 +398,8 @@ def test_memory__does_not_grow_with_the_table(monkeypatch):
     monkeypatch.setattr(sweep, "BATCH", 100)
     peak_of_sweeping(10)  # what is loaded once
     few, many = peak_of_sweeping(200), peak_of_sweeping(2000)
-    assert many < 2 * few
+    # One batch or two, as it happens; all of them would be ten times as much.
+    assert many < 4 * few
 
 
 def test_another_run__at_the_same_time():
