@@ -93,6 +93,13 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in too_new]
 
 
+def pytest_collection_finish(session):
+    """xdist keeps the tests of a group in one process: two would start each server."""
+    if session.config.getoption("loadgroup", False):
+        for item in session.items:
+            assert "@" in item.nodeid or not item.get_closest_marker("xdist_group")
+
+
 def _refuse_skip(report):
     """With REQUIRE_SERVICES a skip is a failure that says its reason."""
     if REQUIRE_SERVICES and report.skipped and not hasattr(report, "wasxfail"):

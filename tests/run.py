@@ -30,7 +30,8 @@ NO_TESTS_COLLECTED = 5
 #: So few failures may be the machine's, on which all processors are busy: these tests
 #: run once more, with nothing beside them. What passes then is named in the summary.
 UNSTEADY = 3
-ALONE = ("--last-failed", "--last-failed-no-failures=none", "--numprocesses=0")
+#: In one process of xdist's, which has added their groups to their names.
+ALONE = ("--last-failed", "--last-failed-no-failures=none", "--numprocesses=1")
 
 OK, FAILED, NOT_RUN = "ok", "FAILED", "not run"
 
