@@ -279,7 +279,7 @@ def _orphans(rows: list[Attachment], report: Report) -> Iterator[int]:
     by_type = defaultdict(list)
     for row in rows:
         by_type[row.content_type_id].append(row)
-    kinds = ContentType.objects.using(_using()).in_bulk(by_type)
+    kinds = ContentType.objects.in_bulk(by_type)
     for pk, owned in by_type.items():
         model = kinds[pk].model_class() if pk in kinds else None
         if model is None:
@@ -289,11 +289,18 @@ def _orphans(rows: list[Attachment], report: Report) -> Iterator[int]:
         try:
             there = objects.filter(pk__in={row.object_id for row in owned})
             ids = {str(pk) for pk in there.values_list("pk", flat=True)}
+            # A key may be written in several ways, as a UUID: the database decides.
+            orphans = [
+                row.pk
+                for row in owned
+                if row.object_id not in ids
+                and not objects.filter(pk=row.object_id).exists()
+            ]
         except Exception:
             logger.exception("The owners of some attachments could not be found")
             report.failed += len(owned)
             continue
-        yield from (row.pk for row in owned if row.object_id not in ids)
+        yield from orphans
 
 
 def remove_strays(now: datetime.datetime, report: Report) -> None:

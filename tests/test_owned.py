@@ -246,6 +246,12 @@ def test_orphan__not_while_its_object_is_there(ticket, owned):
     assert read(owned) == b"spam\n"
 
 
+def test_orphan__not_for_the_way_in_which_a_key_is_written(ticket, owned):
+    Attachment.objects.update(object_id=f"0{ticket.pk}")
+    assert sweep_later().removed == 0
+    assert read(owned) == b"spam\n"
+
+
 def test_orphan__not_before_the_claims_transaction_must_have_ended(ticket, owned):
     Ticket.objects.all()._raw_delete("default")
     assert sweep_later(days=0.9).removed == 0
